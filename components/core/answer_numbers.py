@@ -1,0 +1,295 @@
+"""Numbers as people and models write them: one written quantity to an exact rational, a percent flag and a unit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+RELATIVE_TOLERANCE = Fraction(1, 1000)
+"""Two numbers that are not integers are equal within this (Xwin-Math's evaluator, arXiv 2403.04706)."""
+FLOAT_NOISE = Fraction(1, 10**9)
+"""An integer and a decimal are equal within this only: 9.999999999 is 10 after binary arithmetic, 9.99 is not."""
+MAX_DIGITS = 4000
+"""Longer numbers are left undecided (Python refuses to convert many more)."""
+MAX_EXPONENT = 400
+"""Larger exponents are left undecided: nobody means them, and exact arithmetic on them is slow."""
+
+_FAMILIES: dict[str, dict[str, Fraction]] = {
+    "count": {"hundred": Fraction(100), "thousand": Fraction(10**3), "million": Fraction(10**6), "billion": Fraction(10**9),
+              "trillion": Fraction(10**12), "dozen": Fraction(12)},
+    "money": {"cent": Fraction(1), "dollar": Fraction(100)},
+    "metric length": {"mm": Fraction(1), "cm": Fraction(10), "m": Fraction(1000), "km": Fraction(10**6)},
+    "imperial length": {"inch": Fraction(1), "foot": Fraction(12), "yard": Fraction(36), "mile": Fraction(63360)},
+    "metric mass": {"mg": Fraction(1), "g": Fraction(1000), "kg": Fraction(10**6)},
+    "imperial mass": {"ounce": Fraction(1), "pound": Fraction(16)},
+    "time": {"second": Fraction(1), "minute": Fraction(60), "hour": Fraction(3600), "day": Fraction(86400), "week": Fraction(604800)},
+    "years": {"month": Fraction(1), "year": Fraction(12), "decade": Fraction(120)},
+    "metric volume": {"ml": Fraction(1), "cl": Fraction(10), "l": Fraction(1000)},
+    "imperial volume": {"cup": Fraction(1), "pint": Fraction(2), "quart": Fraction(4), "gallon": Fraction(16)},
+}  # fmt: skip
+_FAMILY_OF = {unit: family for family, units in _FAMILIES.items() for unit in units}
+_SPELLINGS = {
+    "$": "dollar", "usd": "dollar", "buck": "dollar", "¢": "cent", "€": "euro", "eur": "euro", "£": "pound", "gbp": "pound",
+    "₹": "rupee", "rs": "rupee", "millimeter": "mm", "millimetre": "mm", "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m",
+    "kilometer": "km", "kilometre": "km", "inches": "inch", "in": "inch", "feet": "foot", "ft": "foot", "yd": "yard", "mi": "mile",
+    "milligram": "mg", "gram": "g", "kilogram": "kg", "kilo": "kg", "oz": "ounce", "lb": "pound", "sec": "second", "min": "minute",
+    "hr": "hour", "h": "hour", "s": "second", "yr": "year", "milliliter": "ml", "millilitre": "ml", "liter": "l", "litre": "l",
+    "gal": "gallon", "qt": "quart", "°": "degree", "people": "person", "children": "child",
+}  # fmt: skip
+
+_SMALL = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
+    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_WORDS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * value for value, word in enumerate(_TENS, start=2)}
+_MULTIPLIERS = {"hundred": 100, "thousand": 1000, "million": 10**6}
+
+PLAIN = re.compile(r"[-+]?\d{1,4000}(?:\.\d{1,4000})?")
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d/])|\d+)"
+_DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
+_POWER = r"(?:[eE][-+]?\d{1,4}|\s*\*\s*10\s*(?:\^|\*\*)\s*\{?\s*[-+]?\d{1,4}\s*\}?)"
+NUMBER = (
+    rf"(?:(?P<whole>\d[\d,]*)\s*(?:\s|\sand\s)\s*(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
+    rf"|(?P<left>{_DECIMAL})\s*(?P<over>[/:])\s*(?P<right>{_DECIMAL})"
+    rf"|(?P<decimal>{_DECIMAL})(?P<power>{_POWER})?"
+    rf"|10\s*(?:\^|\*\*)\s*\{{?\s*(?P<ten>[-+]?\d{{1,4}})\s*\}}?)"
+)
+"""One unsigned number; tidied text only."""
+_CURRENCY = r"(?:us\s?\$|\$|€|£|₹|¢|rs\.?\s|usd\s|eur\s|gbp\s)"
+_LEAD = r"(?:(?:is|are|about|approximately|approx\.?|around|roughly|exactly|only|nearly|almost|a total of|≈|~|=)\s*)*"
+_QUANTITY = re.compile(
+    rf"{_LEAD}(?P<sign>[-+]\s*)?(?P<currency>{_CURRENCY}\s*)?(?P<sign2>[-+]\s*)?{NUMBER}(?P<thousand>k\b)?(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_REST = re.compile(
+    r"\s*(?P<percent>%|percent\b|per cent\b|percentage points?\b)?\s*(?P<unit>[a-z°¢€£$'’. \-/()]*(?:\^\{?[23]\}?|²|³)?[a-z '’.\-]*)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with what is written around it.
+
+    Attributes:
+        value: The number, exactly as written (``18 %`` has value 18).
+        exact: Written as an integer or a fraction, so no rounding can be in it.
+        places: Decimal places of a decimal, else 0.
+        percent: Carries a percent sign.
+        unit: Normalised unit words, empty for none.
+        ambiguous: The reading is doubtful (``5m`` may be five metres or 5*m; ``3:30`` a time or a ratio).
+    """
+
+    value: Fraction
+    exact: bool = True
+    places: int = 0
+    percent: bool = False
+    unit: str = ""
+    ambiguous: bool = False
+
+    @property
+    def money(self) -> bool:
+        """Whether the unit is a currency."""
+        return self.unit.split(" ")[0] in ("dollar", "cent", "euro", "rupee")
+
+
+def parse_quantity(text: str) -> Quantity | None:
+    """One quantity that fills the whole (tidied) text: ``$1,200``, ``3 1/2 hours``, ``-4.0e3``, ``15 %``, ``twelve eggs``.
+
+    Returns:
+        The quantity, or None when the text is anything else (an expression, prose, several numbers).
+    """
+    if len(text) > 2 * MAX_DIGITS:
+        return None
+    if PLAIN.fullmatch(text):
+        return _plain(text)
+    match = _QUANTITY.fullmatch(text)
+    if not match:
+        return _in_words(text)
+    rest = _REST.fullmatch(match["rest"])
+    if not rest:
+        return _compound(text)
+    read = _value(match)
+    if read is None:
+        return None
+    value, exact, places = read
+    if bool(match["sign"]) and bool(match["sign2"]):
+        return None
+    if (match["sign"] or match["sign2"] or "").strip() == "-":
+        value = -value
+    if match["thousand"]:
+        if not match["currency"]:
+            return None
+        value *= 1000
+    words = rest["unit"].strip(" .-()")
+    attached = bool(words) and not rest["percent"] and match["rest"][:1].isalpha()
+    if attached and len(words) == 1 and words.lower() not in "gmhsl":
+        return None
+    if len(words) == 1 and words.isalpha() and words.lower() not in _SPELLINGS and words.lower() not in _FAMILY_OF:
+        return None
+    if len(words.split()) > 8:
+        return None
+    time_of_day = match["over"] == ":" and len(match["right"]) == 2
+    unit = normalise_unit(f"{match['currency'] or ''} {words}")
+    return Quantity(value, exact, places, bool(rest["percent"]), unit, (attached and len(words) == 1) or time_of_day)
+
+
+def _plain(text: str) -> Quantity:
+    if "." not in text:
+        return Quantity(Fraction(int(text)))
+    return Quantity(Fraction(text), False, len(text) - text.index(".") - 1)
+
+
+def _value(match: re.Match[str]) -> tuple[Fraction, bool, int] | None:
+    """Value, exactness and decimal places of a NUMBER match; None for a zero denominator or an absurd size."""
+    if match["whole"]:
+        top, bottom = int(match["top"]), int(match["bottom"])
+        return (int(match["whole"].replace(",", "")) + Fraction(top, bottom), True, 0) if top < bottom else None
+    if match["left"]:
+        left, right = _decimal(match["left"]), _decimal(match["right"])
+        if left is None or right is None or not right[0]:
+            return None
+        return left[0] / right[0], left[1] and right[1], 0
+    if match["ten"]:
+        exponent = int(match["ten"])
+        return (Fraction(10) ** exponent, True, 0) if abs(exponent) <= MAX_EXPONENT else None
+    read = _decimal(match["decimal"])
+    if read is None or not match["power"]:
+        return read
+    exponent = int(re.sub(r"[\s{}]", "", re.split(r"[eE^]|\*\*", match["power"])[-1]))
+    return (read[0] * Fraction(10) ** exponent, False, 0) if abs(exponent) <= MAX_EXPONENT else None
+
+
+def _decimal(text: str) -> tuple[Fraction, bool, int] | None:
+    digits = text.replace(",", "").replace(" ", "")
+    if len(digits) > MAX_DIGITS:
+        return None
+    whole, point, decimals = digits.partition(".")
+    return Fraction(f"{whole or '0'}{point}{decimals or '0'}" if point else whole), not decimals, len(decimals)
+
+
+def _in_words(text: str) -> Quantity | None:
+    """``twelve eggs``, ``one hundred and twenty-five``: small whole numbers in words, then perhaps a unit."""
+    words = re.findall(r"[a-z]+", text.lower())
+    if not words or len(words) > 12 or not re.fullmatch(r"[A-Za-z\s,.'’\-]+", text) or words[0] not in _WORDS:
+        return None
+    total, current, used = 0, 0, 0
+    for word in words:
+        if word in _WORDS:
+            current += _WORDS[word]
+        elif word in _MULTIPLIERS:
+            current *= _MULTIPLIERS[word]
+            if word != "hundred":
+                total, current = total + current, 0
+        elif word != "and" or used + 1 >= len(words) or words[used + 1] not in _WORDS:
+            break
+        used += 1
+    rest = words[used:]
+    if "and" in rest or "or" in rest or "to" in rest or any(word in _WORDS for word in rest) or (rest and len(rest[0]) == 1):
+        return None
+    return Quantity(Fraction(total + current), unit=normalise_unit(" ".join(rest)))
+
+
+_PART = re.compile(rf"\s*(?:,|and\b)?\s*(?P<currency>\$)?{NUMBER}\s*(?P<unit>[a-z]+)?", re.IGNORECASE)
+
+
+def _compound(text: str) -> Quantity | None:
+    """``2 hours and 30 minutes``, ``5 feet 3 inches``: parts in falling units of one family, as a number of the first unit."""
+    position, total, family, first, last = 0, Fraction(0), "", Fraction(1), None
+    first_unit = ""
+    while position < len(text):
+        match = _PART.match(text, position)
+        read = _value(match) if match else None
+        if match is None or read is None:
+            return None
+        unit = normalise_unit(f"{match['currency'] or ''} {match['unit'] or ''}")
+        kind = _FAMILY_OF.get(unit, "")
+        if not kind or kind == "count" or (family and kind != family):
+            return None
+        scale = _FAMILIES[kind][unit]
+        if last is None:
+            family, first, first_unit = kind, scale, unit
+        elif scale >= last:
+            return None
+        last = scale
+        total += read[0] * scale
+        position = match.end()
+    return Quantity(total / first, unit=first_unit) if last is not None and last != first else None
+
+
+def bare_value(quantity: Quantity) -> Fraction:
+    """The number without its unit; words that only multiply (``5 million``) are worked in."""
+    return quantity.value * _FAMILIES["count"].get(quantity.unit.split(" ")[0], 1)
+
+
+def normalise_unit(text: str) -> str:
+    """Unit words in one spelling and in the singular: ``US$`` to ``dollar``, ``Feet`` to ``foot``, ``duck eggs`` to ``duck egg``."""
+    words = []
+    for word in re.findall(r"[$€£₹¢°]|[a-z]+|[/^23²³]", text.lower().replace("us$", "$").replace("us $", "$")):
+        single = word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
+        words.append(_SPELLINGS.get(word) or _SPELLINGS.get(single) or single)
+    if words[:1] == words[1:2]:
+        words = words[1:]
+    return " ".join(words)
+
+
+def numbers_equal(left: Quantity, right: Quantity, ratio: Fraction = Fraction(1)) -> bool:
+    """Whether ``left.value * ratio`` and ``right.value`` are the same number.
+
+    Integers and fractions are compared exactly. Where a decimal takes part, two numbers that are not integers are equal within
+    ``RELATIVE_TOLERANCE``, except amounts of money with cents, which are compared to the cent.
+    """
+    a, b = left.value * ratio, right.value
+    if a == b:
+        return True
+    if left.exact and right.exact:
+        return False
+    tolerance = FLOAT_NOISE if a.denominator == 1 or b.denominator == 1 else RELATIVE_TOLERANCE
+    if (left.money or right.money) and max(left.places, right.places) <= 2:
+        tolerance = FLOAT_NOISE
+    return abs(a - b) <= tolerance * max(abs(a), abs(b))
+
+
+def compare_quantities(left: Quantity, right: Quantity) -> bool | None:
+    """Whether two quantities are the same; None when the units leave it open. Symmetric.
+
+    A missing unit agrees with any unit, a missing percent sign with any percentage (``18 %`` is ``18`` and ``0.18``). Units of one
+    family are converted (``50 cents`` is ``$0.50``).
+    """
+    same = numbers_equal(left, right)
+    if left.percent != right.percent:
+        percent, other = (left, right) if left.percent else (right, left)
+        if other.unit and not same:
+            return False
+        return same or numbers_equal(percent, other, Fraction(1, 100))
+    if left.ambiguous or right.ambiguous:
+        return True if same and left.unit == right.unit and left.ambiguous == right.ambiguous else None
+    if left.unit == right.unit:
+        return same
+    families = _FAMILY_OF.get(left.unit), _FAMILY_OF.get(right.unit)
+    if not left.unit or not right.unit:
+        named, bare = (left, right) if left.unit else (right, left)
+        return _against_bare(named, bare, same)
+    if families[0] and families[0] == families[1]:
+        scales = _FAMILIES[families[0]]
+        return numbers_equal(left, right, scales[left.unit] / scales[right.unit])
+    if not same:
+        return False
+    mine, others = set(left.unit.split()), set(right.unit.split())
+    return True if mine <= others or others <= mine else None
+
+
+def _against_bare(named: Quantity, bare: Quantity, same: bool) -> bool | None:
+    """A quantity with a unit against a bare number: open when a conversion within the unit's family would make them equal."""
+    head = named.unit.split(" ")[0]
+    family = _FAMILY_OF.get(head, "")
+    if family == "count":
+        if numbers_equal(named, bare, _FAMILIES[family][head]):
+            return True
+        return None if same else False
+    if same:
+        return True
+    scales = _FAMILIES.get(family, {})
+    return None if any(numbers_equal(named, bare, scales[head] / scale) for scale in scales.values() if scale != scales[head]) else False

@@ -1,0 +1,170 @@
+"""What every task does around its work: time it, count rows, report progress, leave a StageRecord behind."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from components.core import telemetry
+from components.core.errors import EmptyOutputError, TutorLoopError
+from components.core.records import Score, StageRecord, Usage
+
+PROGRESS_PREFIX = "::progress "
+"""Marks the lines that the command line turns into a live display."""
+
+
+class RecordArtifact(Protocol):
+    """The part of ``kfp.dsl.Metrics`` that a stage needs; a plain object serves in tests."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+class StageRun:
+    """Counters of one task, handed to the stage's function.
+
+    Attributes:
+        task: Name of the task within the run.
+        shard: ``"index/count"``.
+    """
+
+    def __init__(self, stage: str, task: str = "", shard: str = "0/1") -> None:
+        self.stage = stage
+        self.task = task or stage
+        self.shard = shard
+        self.rows_in = 0
+        self.rows_kept = 0
+        self.dropped: dict[str, int] = {}
+        self.counts: dict[str, float] = {}
+        self.usage: Usage | None = None
+        self.options: dict[str, Any] = {}
+        self.prompts: dict[str, str] = {}
+        self.curves: list[dict[str, float]] = []
+        self.scores: list[Score] = []
+        self.examples: dict[str, list[dict[str, Any]]] = {}
+        self.lineage: dict[str, Any] = {}
+        self._started = time.time()
+        self._last_progress = 0.0
+
+    def drop(self, reason: str, rows: int = 1) -> None:
+        """Count rows that the stage does not hand on, under a short reason (``duplicate``, ``answer_too_long``)."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + rows
+
+    def example(self, kind: str, row: msgspec.Struct | dict[str, Any], limit: int = 5) -> None:
+        """Keep a row for the report, at most ``limit`` of each kind."""
+        kept = self.examples.setdefault(kind, [])
+        if len(kept) < limit:
+            kept.append(row if isinstance(row, dict) else msgspec.to_builtins(row))
+
+    def progress(self, done: int, total: int, unit: str = "rows", force: bool = False) -> None:
+        """Print a progress line, at most one a second; the command line shows rate and time left."""
+        now = time.time()
+        if not force and done < total and now - self._last_progress < 1.0:
+            return
+        self._last_progress = now
+        seconds = max(now - self._started, 1e-6)
+        line = {"task": self.task, "shard": self.shard, "done": done, "total": total, "unit": unit, "seconds": round(seconds, 1)}
+        print(PROGRESS_PREFIX + msgspec.json.encode(line).decode(), flush=True)
+        telemetry.stage_progress(self, done, total)
+
+    def require_rows(self, what: str) -> None:
+        """Refuse to hand on nothing.
+
+        Raises:
+            EmptyOutputError: No row was kept; lists rows in and every drop reason.
+        """
+        if self.rows_kept == 0:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items())) or "none dropped"
+            raise EmptyOutputError(
+                f"{self.task}: no {what} left to hand on ({self.rows_in} rows in; dropped: {reasons})",
+                "look at the rows and reasons above; loosen the filter or give the stage more input",
+            )
+
+    def record(self, status: str = "succeeded") -> StageRecord:
+        """The StageRecord as of now."""
+        started = datetime.datetime.fromtimestamp(self._started, datetime.UTC)
+        return StageRecord(
+            stage=self.stage,
+            task=self.task,
+            shard=self.shard,
+            status=status,
+            started_at=started.isoformat(timespec="seconds"),
+            seconds=round(time.time() - self._started, 3),
+            rows_in=self.rows_in,
+            rows_kept=self.rows_kept,
+            dropped=self.dropped,
+            counts=self.counts,
+            usage=self.usage,
+            options=self.options,
+            prompts=self.prompts,
+            curves=self.curves,
+            scores=self.scores,
+            examples=self.examples,
+            lineage=self.lineage,
+        )
+
+
+@contextlib.contextmanager
+def stage_run(
+    stage: str, artifact: RecordArtifact, *, task: str = "", shard: str = "0/1", options: dict[str, Any] | None = None
+) -> Iterator[StageRun]:
+    """Run a stage's work: a StageRecord is written to ``artifact`` when it ends well.
+
+    An error that a person can act on is printed without a traceback and ends the process with status 1; any other error keeps
+    its traceback.
+
+    Args:
+        stage: Name of the stage folder.
+        artifact: Where the record goes; headline numbers also become the artifact's metadata, which Kubeflow shows as metrics.
+        task: Name within the run; the stage's name when empty.
+        shard: ``"index/count"``.
+        options: The stage's options as given, for the lineage.
+    """
+    run = StageRun(stage, task, shard)
+    run.options = dict(options or {})
+    try:
+        yield run
+    except TutorLoopError as error:
+        telemetry.stage_end(run.record("failed"))
+        print(f"error in {run.task}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+    except OSError as error:
+        telemetry.stage_end(run.record("failed"))
+        if error.errno == errno.ENOSPC:
+            hint = "free space or give the volume more, then run again; finished work is kept"
+            print(f"error in {run.task}: the disk is full ({error.filename})\n  what to do: {hint}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from error
+        raise
+    except BaseException:
+        telemetry.stage_end(run.record("failed"))
+        raise
+    record = run.record()
+    write_record(artifact, record)
+    telemetry.stage_end(record)
+
+
+def write_record(artifact: RecordArtifact, record: StageRecord) -> None:
+    """Write the record as JSON (atomically) and its headline numbers as metadata."""
+    target = Path(artifact.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
+    partial.replace(target)
+    headline: dict[str, float] = {"seconds": record.seconds, "rows_in": record.rows_in, "rows_kept": record.rows_kept}
+    headline.update({f"dropped_{reason}": count for reason, count in record.dropped.items()})
+    headline.update(record.counts)
+    if record.usage:
+        headline.update(
+            {"teacher_requests": record.usage.requests, "teacher_cache_hits": record.usage.cache_hits, "teacher_usd": record.usage.usd}
+        )
+    headline.update({f"{score.benchmark}_pass_at_1": score.pass_at_1 for score in record.scores})
+    artifact.metadata.update(headline)

@@ -1,0 +1,274 @@
+"""One small interface over a folder and over S3/MinIO: models, teacher replies and work in progress live behind it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from components.core.errors import StoreError
+
+S3_SCHEMES = ("s3://", "minio://")
+
+
+class MissingKeyError(StoreError):
+    """There is nothing under this key."""
+
+
+class Store(ABC):
+    """Bytes and files under slash-separated keys below one URI.
+
+    A reader never sees half of what ``write``, ``create`` or the upload of one file puts there. All methods may be called from
+    several threads and processes at once.
+    """
+
+    uri: str
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The value under ``key``.
+
+        Raises:
+            MissingKeyError: There is none.
+        """
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Put ``data`` under ``key``, replacing what was there."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> bool:
+        """Put ``data`` under ``key`` only if nothing is there; of several writers exactly one gets True."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether ``key`` holds a value (a folder of keys is not a value)."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """The keys that start with ``prefix``, sorted. What is still being written is not listed."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the value under ``key``; nothing happens when there is none."""
+
+    @abstractmethod
+    def _upload_file(self, source: Path, key: str) -> None: ...
+
+    @abstractmethod
+    def _download_file(self, key: str, target: Path) -> None: ...
+
+    def delete_folder(self, prefix: str) -> None:
+        """Remove every value below ``prefix/``."""
+        for key in list(self.list(f"{prefix.rstrip('/')}/")):
+            self.delete(key)
+
+    def upload(self, source: Path, key: str) -> None:
+        """Store a file under ``key``, or every file of a folder under ``key/<relative path>``.
+
+        Each file appears whole or not at all; a folder does not appear at once, so write what refers to it last.
+        """
+        if source.is_file():
+            self._upload_file(source, key)
+            return
+        if not source.is_dir():
+            raise StoreError(f"{source} cannot be stored in {self.uri}: there is no such file or folder")
+        for file in sorted(item for item in source.rglob("*") if item.is_file()):
+            self._upload_file(file, f"{key}/{file.relative_to(source).as_posix()}")
+
+    def download(self, key: str, target: Path) -> Path:
+        """Copy the value under ``key`` to the file ``target``, or everything below ``key/`` to the folder ``target``.
+
+        Returns:
+            ``target``.
+
+        Raises:
+            MissingKeyError: There is neither.
+        """
+        if self.exists(key):
+            self._download_file(key, target)
+            return target
+        prefix = f"{key.rstrip('/')}/" if key else ""
+        found = list(self.list(prefix))
+        if not found:
+            raise MissingKeyError(f"{self.uri}: there is nothing under {key!r}", "check the name; list the store to see what it holds")
+        for item in found:
+            self._download_file(item, target / item[len(prefix) :])
+        return target
+
+
+class FolderStore(Store):
+    """A store in a folder of this machine (or of a volume mounted here).
+
+    Args:
+        root: The folder; made when missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = str(root)
+        with _as_store_error(root):
+            root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        """The file that holds ``key``."""
+        check_key(key)
+        return self.root / key
+
+    def read(self, key: str) -> bytes:
+        path = self.path(key)
+        with _as_store_error(path):
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, IsADirectoryError) as error:
+                raise MissingKeyError(f"{self.uri}: there is nothing under {key!r}") from error
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._partial(key) as partial:
+            _write_durably(partial, data)
+            partial.replace(self.path(key))
+
+    def create(self, key: str, data: bytes) -> bool:
+        if self.exists(key):
+            return False
+        with self._partial(key) as partial:
+            _write_durably(partial, data)
+            try:
+                os.link(partial, self.path(key))
+            except FileExistsError:
+                return False
+        return True
+
+    def exists(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        folder = self.root / prefix.rpartition("/")[0]
+        keys = (path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file() and not _is_partial(path))
+        return iter(sorted(key for key in keys if key.startswith(prefix)))
+
+    def delete(self, key: str) -> None:
+        path = self.path(key)
+        with _as_store_error(path):
+            path.unlink(missing_ok=True)
+
+    def delete_folder(self, prefix: str) -> None:
+        path = self.path(prefix.rstrip("/"))
+        with _as_store_error(path):
+            if path.is_dir():
+                shutil.rmtree(path)
+
+    def _upload_file(self, source: Path, key: str) -> None:
+        with self._partial(key) as partial:
+            shutil.copyfile(source, partial)
+            partial.replace(self.path(key))
+
+    def _download_file(self, key: str, target: Path) -> None:
+        with _as_store_error(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.path(key), target)
+
+    @contextmanager
+    def _partial(self, key: str) -> Iterator[Path]:
+        """A temporary name beside the file of ``key``, removed in the end."""
+        path = self.path(key)
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        with _as_store_error(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield partial
+            finally:
+                partial.unlink(missing_ok=True)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+@contextmanager
+def _as_store_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"{path}: the disk is full", "free space or give the volume more, then run again; finished work is kept"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreError(
+                f"{path}: no permission ({error.strerror})", "give this user the right to write there, or choose another folder"
+            ) from error
+        raise StoreError(f"{path}: {error.strerror or error}", "check that the folder exists and that its disk works") from error
+
+
+def check_key(key: str) -> None:
+    """Refuse keys that would leave the store.
+
+    Raises:
+        StoreError: Empty, absolute, or with a ``..`` part.
+    """
+    if not key or key.startswith("/") or ".." in PurePosixPath(key).parts:
+        raise StoreError(f"{key!r} is not a key of a store", "keys are relative names such as models/v1/card.json")
+
+
+def is_remote(uri: str) -> bool:
+    """Whether the URI names an S3 bucket rather than a folder."""
+    return uri.startswith(S3_SCHEMES)
+
+
+def open_store(uri: str) -> Store:
+    """Open the store at ``uri``: a folder path, or ``s3://bucket/prefix``.
+
+    Environment (S3 only):
+        AWS_ENDPOINT_URL: Address of the server, ``https`` unless it begins with ``http://``; AWS itself when not set.
+        AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN: The keys.
+        AWS_REGION: The region, ``us-east-1`` when not set.
+
+    Raises:
+        StoreError: The URI is malformed, the keys are missing or the folder cannot be made.
+    """
+    if is_remote(uri):
+        from components.core.store_s3 import S3Store  # minio takes a third of a second to import
+
+        return S3Store(uri)
+    if "://" in uri and not uri.startswith("file://"):
+        raise StoreError(f"{uri!r} is not a store", "give a folder path or an address of the form s3://bucket/prefix")
+    if not uri:
+        raise StoreError("the address of the store is empty", "give a folder path or an address of the form s3://bucket/prefix")
+    return FolderStore(Path(uri.removeprefix("file://")))
+
+
+def fetch(uri: str, into: Path) -> Path:
+    """Bring a file or folder to this machine.
+
+    Args:
+        uri: A local path (given back as it is, without a copy) or ``s3://bucket/key``.
+        into: Folder for the copy of a remote file or folder.
+
+    Returns:
+        Path of the file or folder.
+
+    Raises:
+        StoreError: There is nothing at ``uri``, or the store cannot be reached.
+    """
+    if not is_remote(uri):
+        path = Path(uri.removeprefix("file://"))
+        if not path.exists():
+            raise MissingKeyError(f"{path}: there is no such file or folder")
+        return path
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    if parent.endswith(":/"):
+        return open_store(uri).download("", into / name)
+    return open_store(parent).download(name, into / name)

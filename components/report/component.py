@@ -1,0 +1,26 @@
+"""The KFP face of this stage; imported only at compile time."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Input, Output
+
+from components.core.images import AGENTS
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def report(ledger: Input[Artifact], decision: Input[Artifact], html: Output[HTML], summary: Output[Artifact], parameters: dict = {}):
+    """Make the report of a run.
+
+    Args:
+        ledger: JSON Lines of StageRecord rows.
+        decision: The promotion decision.
+        html: The page, self-contained.
+        summary: The page's figures as JSON.
+        parameters: The run's parameters, to be shown; may be empty.
+    """
+    from pathlib import Path
+
+    from components.report.stage import run
+
+    made = run(Path(ledger.path), Path(decision.path), parameters, Path(html.path), Path(summary.path))
+    html.metadata["headline"] = made.verdict.headline
+    summary.metadata["schema"] = made.schema

@@ -1,0 +1,238 @@
+"""What the page shows of the models: accuracy, controls, sampling, slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from components.core.records import Score
+from components.report.charts import Mark, Series, interval_bars, lines
+from components.report.statistics import Difference, difference
+from components.report.summary import ModelSummary, arm
+from components.report.tasks import model_round
+from components.report.verdict import control_reading
+from components.report.wording import NBSP, gain_interval, integer, interval, percent, points
+
+RAMP = 4
+"""Shades of the loop's models in the style sheet: M0 to M4 and later."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its caption and its legend (class and name)."""
+
+    svg: Markup
+    title: str
+    legend: Sequence[tuple[str, str]]
+    note: str = ""
+
+
+def style_of(name: str) -> str:
+    """CSS class that colours a model wherever it appears."""
+    number = model_round(name)
+    if number is None:
+        return "other"
+    return "control" if name.endswith("-control") else f"m{min(number, RAMP)}"
+
+
+def what_it_is(model: ModelSummary, method: str) -> str:
+    """A model in a few words.
+
+    Args:
+        model: The model.
+        method: Loss of preference tuning, ``dpo`` for example; empty when unknown.
+    """
+    number = model_round(model.name) or 0
+    tuned = f"{method.upper()} on" if method else "preference tuning on"
+    return {
+        "base": "base model, before any training here",
+        "sft": "after supervised tuning on the teacher's solutions",
+        "preference": f"after practice round {number - 1}: {tuned} right and wrong answers of M{number - 1}",
+        "control": f"matched control of M{number}: same start, same right answers, as many steps, no preference term",
+    }.get(model.role, "compared for reference")
+
+
+def benchmark_keys(models: Sequence[ModelSummary], main: str | None) -> list[str]:
+    """All benchmarks: the main one first, then other test sets, then development sets."""
+    scores = {key: score for model in models for key, score in model.benchmarks.items()}
+    return sorted(scores, key=lambda key: (key != main, scores[key].split == "dev"))
+
+
+def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str, Any]:
+    """Card of one benchmark: chart, and a table of models with intervals and changes."""
+    shown = [model for model in models if key in model.benchmarks]
+    scores = {model.name: model.benchmarks[key] for model in shown}
+    controls = {model_round(model.name): model.name for model in shown if model.role == "control"}
+    groups = [model for model in shown if model.role != "control"]
+    loop = [model.name for model in arm(shown)]
+    series = [Series("Loop", "loop", marks=[_mark(scores[model.name]) for model in groups])]
+    if controls:
+        paired = [controls.get(model_round(model.name)) for model in groups]
+        series.append(Series("Matched control", "control", marks=[_mark(scores[name]) if name else Mark(None) for name in paired]))
+    rows = []
+    for model in shown:
+        score = scores[model.name]
+        before = loop[loop.index(model.name) - 1] if model.name in loop[1:] else None
+        if model.role == "control":
+            before = f"M{(model_round(model.name) or 1) - 1}"
+        change = difference(score, scores[before]) if before in scores else None
+        rows.append(
+            {
+                "name": model.name,
+                "style": style_of(model.name),
+                "what": what_it_is(model, method),
+                "accuracy": percent(score.pass_at_1),
+                "interval": interval(score.low, score.high),
+                "change": points(change.gain) if change else "",
+                "since": before if change else "",
+                "clear": change.clear if change else False,
+                "tokens": score.mean_tokens,
+            }
+        )
+    first = next(iter(scores.values()))
+    legend = [("loop", "the loop: M0, M1, …")] + ([("control", "matched SFT control")] if controls else [])
+    return {
+        "name": first.benchmark,
+        "split": first.split,
+        "n": integer(first.n),
+        "figure": Figure(interval_bars(f"Accuracy on {key}", [model.name for model in groups], series), "Greedy accuracy, %", legend),
+        "rows": rows,
+    }
+
+
+def _mark(score: Score) -> Mark:
+    text = f"{score.model}: {percent(score.pass_at_1)}, 95{NBSP}% interval {interval(score.low, score.high)}, {score.n} problems"
+    return Mark(score.pass_at_1, score.low, score.high, text)
+
+
+def controls_table(differences: Sequence[Difference]) -> list[dict[str, Any]]:
+    """Rows that set each preference arm beside its control."""
+    return [
+        {
+            "benchmark": change.benchmark,
+            "first": change.first,
+            "second": change.second,
+            "first_accuracy": percent(change.first_accuracy),
+            "second_accuracy": percent(change.second_accuracy),
+            "gain": points(change.gain),
+            "interval": gain_interval(change.low, change.high),
+            "reading": control_reading(change),
+            "tone": "good" if change.low > 0 else "bad" if change.high < 0 else "neutral",
+        }
+        for change in differences
+    ]
+
+
+def _curve_models(models: Sequence[ModelSummary], key: str) -> list[ModelSummary]:
+    """The loop's models and the last control: more lines than that cannot be told apart."""
+    shown = [model for model in models if key in model.benchmarks]
+    controls = [model for model in shown if model.role == "control"]
+    return [model for model in shown if model.role != "control"] + controls[-1:]
+
+
+def _curves(models: Sequence[ModelSummary], key: str, points_of: Callable[[Score], dict[str, float]]) -> list[Series]:
+    found = []
+    for model in _curve_models(models, key):
+        values = sorted((int(n), value) for n, value in points_of(model.benchmarks[key]).items())
+        if len(values) > 1:
+            found.append(Series(model.name, style_of(model.name), points=[(float(n), value) for n, value in values]))
+    return found
+
+
+def sampling(models: Sequence[ModelSummary], key: str) -> dict[str, Any] | None:
+    """Card of one benchmark's sample pool: Pass@N, majority@N, PassRatio@N; None when only greedy answers were taken."""
+    pools = [model for model in models if key in model.benchmarks and model.benchmarks[key].samples]
+    if not pools:
+        return None
+    figures = []
+    for title, note, points_of in (
+        ("Pass@N, %", "share of problems with at least one right answer among N samples", lambda score: score.pass_at_n),
+        ("Majority@N, %", "share of problems where the most frequent of N answers is right", lambda score: score.majority_at_n),
+    ):
+        series = _curves(models, key, points_of)
+        if series:
+            labels = sorted({x for one in series for x, _ in one.points})
+            labels = labels if len(labels) <= 6 else [x for x in labels if x in (1, 2) or x % 4 == 0][:9]
+            svg = lines(
+                f"{title.split(',')[0]} on {key}",
+                series,
+                percent=True,
+                dots=True,
+                x_labels=labels,
+                x_title="N, samples per problem",
+                tooltip=lambda one, x, y: f"{one.name}: {percent(y)} with {x:.0f} sample{'s' if x > 1 else ''}",
+            )
+            figures.append(Figure(svg, title, [(one.style, one.name) for one in series], note))
+    table = []
+    for model in pools:
+        score = model.benchmarks[key]
+        table.append(
+            {
+                "name": model.name,
+                "style": style_of(model.name),
+                "greedy": percent(score.pass_at_1),
+                "ratio": percent(score.pass_ratio_at_n) if score.pass_ratio_at_n is not None else "",
+                "pass": percent(score.pass_at_n[str(score.samples)]) if str(score.samples) in score.pass_at_n else "",
+                "majority": percent(score.majority_at_n[str(score.samples)]) if str(score.samples) in score.majority_at_n else "",
+            }
+        )
+    return {"key": key, "samples": pools[-1].benchmarks[key].samples, "figures": figures, "rows": table}
+
+
+def slices(models: Sequence[ModelSummary], key: str) -> dict[str, Any] | None:
+    """Card of one benchmark cut by number of steps and by source; None when it cannot be cut in at least two."""
+    shown = _curve_models(models, key)
+    steps = _slice_names(shown, key, lambda score: score.by_steps)
+    sources = _slice_names(shown, key, lambda score: score.by_source)
+    steps.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0))
+    numbers = [name for name in steps if name.isdigit()]
+    figure = None
+    if len(numbers) > 1:
+        series = [
+            Series(
+                model.name,
+                style_of(model.name),
+                points=[
+                    (float(name), found["pass_at_1"]) for name in numbers if (found := model.benchmarks[key].by_steps.get(name)) is not None
+                ],
+            )
+            for model in shown
+            if model.benchmarks[key].by_steps
+        ]
+        svg = lines(
+            f"Accuracy on {key} by number of reasoning steps",
+            series,
+            percent=True,
+            dots=True,
+            x_labels=[float(name) for name in numbers],
+            x_title="reasoning steps of the problem",
+            tooltip=lambda one, x, y: f"{one.name}: {percent(y)} of the problems with {x:.0f} step{'s' if x > 1 else ''}",
+        )
+        figure = Figure(svg, "Greedy accuracy by steps, %", [(one.style, one.name) for one in series])
+    tables = []
+    for title, names, part in (("steps", steps, "by_steps"), ("source", sources, "by_source")):
+        if len(names) > 1:
+            tables.append(
+                {
+                    "title": title,
+                    "models": [(model.name, style_of(model.name)) for model in shown],
+                    "rows": [_slice_row(shown, key, part, name) for name in names],
+                }
+            )
+    return {"key": key, "figure": figure, "tables": tables} if tables else None
+
+
+def _slice_names(models: Sequence[ModelSummary], key: str, part: Callable[[Score], dict[str, dict[str, float]]]) -> list[str]:
+    return list(dict.fromkeys(name for model in models for name in part(model.benchmarks[key])))
+
+
+def _slice_row(models: Sequence[ModelSummary], key: str, part: str, name: str) -> dict[str, Any]:
+    cells = [getattr(model.benchmarks[key], part).get(name) for model in models]
+    return {
+        "name": name,
+        "n": integer(max((cell["n"] for cell in cells if cell), default=0)),
+        "cells": [f"{cell['pass_at_1'] * 100:.1f}" if cell else "" for cell in cells],
+    }

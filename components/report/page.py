@@ -1,0 +1,152 @@
+"""The report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from components.core.records import StageRecord
+from components.report.model_views import accuracy, benchmark_keys, controls_table, sampling, slices, style_of
+from components.report.run_views import (
+    counts,
+    facts,
+    flow,
+    lineage_groups,
+    pair_texts,
+    parameter_groups,
+    teacher,
+    timing,
+    training,
+)
+from components.report.summary import Summary, arm, summarise_models
+from components.report.tasks import examples, group_tasks
+from components.report.wording import gain_interval, integer, number, percent, points
+
+EXAMPLES = 4
+"""Rows shown of each kind of example."""
+
+MATCHES = 12
+"""Contamination matches shown."""
+
+MAX_TEXT = 1600
+"""Characters shown of a text; the page stays light and the rows themselves are in the run's artifacts."""
+
+
+def _clip(text: Any) -> str:
+    whole = "" if text is None else str(text)
+    return whole if len(whole) <= MAX_TEXT else whole[:MAX_TEXT].rstrip() + " […]"
+
+
+def _template(name: str) -> str:
+    return (files("components.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def environment() -> Environment:
+    """Jinja with autoescape on for everything: texts come from models and data sets that nobody vouches for."""
+    jinja = Environment(loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters.update(clip=_clip, points=points, percent=percent, number=number)
+    return jinja
+
+
+def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[str, Any] | None, parameters: Mapping[str, Any]) -> str:
+    """Write the page.
+
+    Args:
+        records: The ledger.
+        summary: The figures made from it.
+        decision: The promotion decision as JSON; None when there is none.
+        parameters: The run's parameters; may be empty.
+
+    Returns:
+        HTML that loads nothing, runs no script and is the same for the same input.
+    """
+    tasks = group_tasks(records)
+    models = summarise_models(records)
+    keys = benchmark_keys(models, summary.main_benchmark)
+    method = next((str(task.options["method"]) for task in tasks if task.stage == "preference_tuning" and "method" in task.options), "")
+    shown = {kind: examples(records, kind, EXAMPLES) for kind in EXAMPLE_KINDS}
+    context = {
+        "css": Markup(_template("report.css")),  # noqa: S704 - our own style sheet
+        "verdict": summary.verdict,
+        "facts": facts(records, summary.usage),
+        "tiles": tiles(summary, decision),
+        "benchmarks": [accuracy(models, key, method) for key in keys],
+        "controls": controls_table(summary.controls),
+        "sampling": [card for key in keys if (card := sampling(models, key))],
+        "slices": [card for key in keys if (card := slices(models, key))],
+        "training": training(tasks, _task_style),
+        "flow": flow(tasks),
+        "preferences": counts(tasks, "preferences"),
+        "judging": counts(tasks, "judging"),
+        "contamination": counts(tasks, "contamination"),
+        "checked": any(task.stage == "contamination" for task in tasks),
+        "matches": examples([record for record in records if record.stage == "contamination"], "match", MATCHES),
+        "examples": shown,
+        "pairs": [{**pair, **pair_texts(_clip(pair["chosen"]), _clip(pair["rejected"]))} for pair in shown["pair"]],
+        "teacher": teacher(tasks, summary.usage),
+        "timing": timing(tasks, records),
+        "decision": decision,
+        "comparisons": comparisons(decision),
+        "lineage": lineage_groups(tasks),
+        "parameters": parameter_groups(parameters, tasks),
+    }
+    return environment().get_template("report.html").render(context)
+
+
+EXAMPLE_KINDS = ("seed", "problem", "suggestion", "demonstration", "right", "wrong", "pair", "result_right", "result_wrong")
+
+
+def _task_style(task: str) -> str:
+    """Colour of a training task: that of the model that it trains, when its name says so."""
+    for word in reversed(task.replace("(", " ").replace(")", " ").split()):
+        if style_of(word) != "other":
+            return style_of(word)
+    return "control" if "control" in task else "m1"
+
+
+def tiles(summary: Summary, decision: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """The three or four figures that a reader wants first."""
+    cards = []
+    loop = [model for model in arm(summary.models) if summary.main_benchmark in model.benchmarks]
+    if loop and summary.main_benchmark:
+        last = loop[-1].benchmarks[summary.main_benchmark]
+        before = f"{loop[0].name}: {percent(loop[0].benchmarks[summary.main_benchmark].pass_at_1)}" if len(loop) > 1 else f"n = {last.n}"
+        cards.append({"label": f"{last.model} on {summary.main_benchmark}", "value": percent(last.pass_at_1), "note": before, "tone": ""})
+    main = [change for change in summary.growth if change.benchmark == summary.main_benchmark]
+    if main:
+        tone = "good" if main[0].low > 0 else "bad" if main[0].high < 0 else "neutral"
+        note = f"points, 95 % interval {gain_interval(main[0].low, main[0].high)}"
+        cards.append({"label": f"gain over {main[0].second}", "value": points(main[0].gain), "note": note, "tone": tone})
+    pairs = [change for change in summary.controls if change.benchmark == summary.main_benchmark]
+    if pairs:
+        last_pair = pairs[-1]
+        tone = "good" if last_pair.low > 0 else "bad" if last_pair.high < 0 else "neutral"
+        note = f"points, 95 % interval {gain_interval(last_pair.low, last_pair.high)}"
+        cards.append({"label": f"{last_pair.first} over its SFT control", "value": points(last_pair.gain), "note": note, "tone": tone})
+    if decision is not None:
+        promoted = bool(decision.get("promoted"))
+        note = "the champion pointer moves" if promoted else "the champion stays as it was"
+        cards.append({"label": "promotion", "value": "yes" if promoted else "no", "note": note, "tone": "good" if promoted else "neutral"})
+    return cards
+
+
+def comparisons(decision: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The paired comparisons behind the promotion decision."""
+    return [
+        {
+            "opponent": item["opponent"],
+            "n": integer(item["n"]),
+            "candidate": percent(item["candidate_accuracy"]),
+            "accuracy": percent(item["opponent_accuracy"]),
+            "gain": points(item["gain"]),
+            "interval": gain_interval(item["low"], item["high"]),
+            "p": f"{item['p_value']:.2g}",
+            "won": integer(item["only_candidate"]),
+            "lost": integer(item["only_opponent"]),
+        }
+        for item in (decision or {}).get("comparisons", [])
+    ]

@@ -1,0 +1,55 @@
+"""Makes the report of a run: one HTML page for people and one JSON summary for programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from components.core.errors import InputError
+from components.core.records import StageRecord, read_records
+from components.report.page import render
+from components.report.summary import Summary, summarise
+from components.report.verdict import judge_run
+
+
+def run(ledger: Path, decision: Path | None, parameters: Mapping[str, Any], html: Path, summary: Path) -> Summary:
+    """Write page and summary.
+
+    Args:
+        ledger: JSON Lines of StageRecord rows.
+        decision: JSON of the promotion decision; None or an empty file when there is none.
+        parameters: The run's parameters, shown as they are except for secrets; may be empty.
+        html: Where the page goes.
+        summary: Where the JSON summary goes.
+
+    Returns:
+        The summary.
+
+    Raises:
+        InputError: Ledger or decision is missing or malformed.
+    """
+    records = list(read_records(ledger, StageRecord))
+    judged = _read_decision(decision) if decision is not None else None
+    made = summarise(records, judged, judge_run(records, judged))
+    _write(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
+    _write(html, render(records, made, judged, parameters).encode())
+    return made
+
+
+def _read_decision(path: Path) -> dict[str, Any] | None:
+    try:
+        text = path.read_bytes()
+        return msgspec.json.decode(text, type=dict[str, Any]) if text.strip() else None
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"not a promotion decision: {error}", path, hint="run the promotion stage again") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(content)
+    partial.replace(path)

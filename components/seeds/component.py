@@ -1,0 +1,48 @@
+"""The KFP face of this stage; imported only at compile time."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Metrics, Output
+
+from components.core.images import AGENTS
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def collect_seeds(options: dict, seed: int, problems: Output[Dataset], record: Output[Metrics]):
+    """Collect the seed problems from their sources; test splits are refused.
+
+    Args:
+        options: SeedsOptions: the sources.
+        seed: Seed of limits and built-in problems.
+        problems: Problem rows.
+        record: What the task did.
+    """
+    from pathlib import Path
+
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.seeds.options import SeedsOptions
+    from components.seeds.stage import collect_seeds
+
+    with stage_run("seeds", record, task="seeds", options=options) as stage:
+        collect_seeds(Path(problems.path), parse_options(SeedsOptions, options, "seeds"), seed, stage)
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def collect_benchmarks(options: dict, seed: int, problems: Output[Dataset], record: Output[Metrics]):
+    """Collect the dev and test problems that models are scored on.
+
+    Args:
+        options: SeedsOptions: the sources; each one is a benchmark with a name of its own.
+        seed: Seed of limits and built-in problems.
+        problems: Problem rows.
+        record: What the task did.
+    """
+    from pathlib import Path
+
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.seeds.options import SeedsOptions
+    from components.seeds.stage import collect_benchmarks
+
+    with stage_run("seeds", record, task="benchmarks", options=options) as stage:
+        collect_benchmarks(Path(problems.path), parse_options(SeedsOptions, options, "benchmarks"), seed, stage)

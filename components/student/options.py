@@ -1,0 +1,147 @@
+"""Options that the stages handling the student share: where to compute, how to generate, how to train, which base model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from components.core.options import Options
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+Rate = Annotated[float, msgspec.Meta(gt=0.0)]
+NonNegativeFloat = Annotated[float, msgspec.Meta(ge=0.0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
+ChatFormat = Literal["paper", "template", "plain"]
+
+
+class ComputeOptions(Options, frozen=True, kw_only=True):
+    """Where and how wide a stage computes.
+
+    Attributes:
+        device: ``auto`` takes the GPU when there is one.
+        threads: CPU threads of this process (our choice: 1; several stages or workers then share a machine without fighting
+            for its cores, and results are bit-identical on repetition).
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Positive = 1
+
+
+class GenerationOptions(ComputeOptions, frozen=True, kw_only=True):
+    """How responses are generated.
+
+    Attributes:
+        engine: ``transformers`` anywhere, ``vllm`` in an image that has it.
+        dtype: Precision of the weights; ``auto`` is bfloat16 on a GPU and float32 on a CPU.
+        batch_size: Sequences decoded together (our choice); halved by itself when memory runs out.
+        workers: Processes that share the work on a CPU, one copy of the model in memory for all.
+        chunk_size: Problems per resumable chunk (our choice): a killed task loses at most one chunk.
+        max_new_tokens: Longest response in tokens (our choice; the papers do not state it).
+    """
+
+    engine: Literal["transformers", "vllm"] = "transformers"
+    dtype: PrecisionName = "auto"
+    batch_size: Positive = 128
+    workers: Positive = 1
+    chunk_size: Positive = 512
+    max_new_tokens: Positive = 512
+
+
+class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
+    """What every training stage shares. Where Orca-Math states no value the default is our choice.
+
+    Attributes:
+        epochs: Passes over the rows.
+        batch_size: Rows per step and device.
+        gradient_accumulation: Steps gathered into one update.
+        scheduler: Learning-rate schedule, by its transformers name.
+        warmup: Share of the steps over which the learning rate rises.
+        max_length: Longest prompt with response, in tokens; longer ones are cut at the end.
+        weight_decay: Of AdamW.
+        max_grad_norm: Gradients are scaled down to this norm.
+        bf16: bfloat16 autocast; ``auto`` is on for a GPU and off for a CPU.
+        activation_checkpointing: Recompute activations to save memory; ``auto`` is on from one billion parameters.
+        lora_rank: Rank of LoRA adapters, merged before the model is saved; 0 trains all weights.
+        lora_alpha: Scale of the adapters.
+        lora_dropout: Dropout of the adapters.
+        lora_targets: Which layers get adapters, by their PEFT name.
+        save_dtype: Precision of the saved weights; ``auto`` keeps float32 below one billion parameters, else bfloat16.
+        checkpoint_seconds: A checkpoint is written when this much time has passed since the last; 0 writes none.
+        log_points: About how many points the training curve gets.
+    """
+
+    epochs: Positive = 1
+    batch_size: Positive = 3
+    gradient_accumulation: Positive = 1
+    scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
+    warmup: Share = 0.0
+    max_length: Positive = 1024
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: Rate = 1.0
+    bf16: Literal["auto", "on", "off"] = "auto"
+    activation_checkpointing: Literal["auto", "on", "off"] = "auto"
+    lora_rank: NonNegative = 0
+    lora_alpha: Positive = 128
+    lora_dropout: Share = 0.0
+    lora_targets: str = "all-linear"
+    save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpoint_seconds: NonNegativeFloat = 600.0
+    log_points: Positive = 50
+
+
+class TinyOptions(Options, frozen=True, kw_only=True):
+    """The tiny model: its size and its brief pretraining on noisy word problems (all values are our choice).
+
+    Attributes:
+        vocabulary: Entries asked of the byte-level BPE tokenizer.
+        hidden: Width of the residual stream.
+        layers: Transformer blocks.
+        heads: Attention heads.
+        intermediate: Width of the feed-forward layers.
+        positions: Longest sequence in tokens.
+        rows: Generated problems to pretrain on.
+        batch_size: Rows per step.
+        learning_rate: Peak of AdamW's cosine schedule.
+        max_steps: Reasoning steps of the longest generated problem.
+        max_number: Largest number in a generated problem.
+        wrong_step: Share of solution steps that use a wrong operation or operand.
+        wrong_result: Share of solution steps whose result is miscalculated.
+    """
+
+    vocabulary: Annotated[int, msgspec.Meta(ge=300)] = 700
+    hidden: Positive = 128
+    layers: Positive = 2
+    heads: Positive = 4
+    intermediate: Positive = 256
+    positions: Positive = 256
+    rows: Positive = 12_000
+    batch_size: Positive = 16
+    learning_rate: Rate = 3e-3
+    max_steps: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
+    max_number: Annotated[int, msgspec.Meta(ge=10)] = 60
+    wrong_step: Share = 0.25
+    wrong_result: Share = 0.125
+
+
+class StudentOptions(ComputeOptions, frozen=True, kw_only=True):
+    """Which model is taught.
+
+    Attributes:
+        base_model: ``tiny`` (built on the spot), a folder, an ``s3://`` URI, a hub id, ``gguf:<file>``, or
+            ``package:<folder>/<file>.gguf`` for weights inside an installed Python package. The default is the paper's.
+        revision: Branch, tag or commit of a hub id.
+        chat_format: ``paper`` (USER/ASSISTANT), ``template`` (the tokenizer's own chat template) or ``plain``
+            (Question/Answer).
+        dtype: Precision in which the base model is kept; ``auto`` keeps what its files have.
+        tiny: Size and pretraining of the tiny model.
+    """
+
+    base_model: str = "mistralai/Mistral-7B-v0.1"
+    revision: str = "main"
+    chat_format: ChatFormat = "paper"
+    dtype: PrecisionName = "auto"
+    tiny: TinyOptions = TinyOptions()

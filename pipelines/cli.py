@@ -1,0 +1,84 @@
+"""The ``tutorloop`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from components.core.errors import TutorLoopError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Teaches small language models mathematics, on a laptop or on Kubernetes."""
+
+
+@cli.command()
+@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or path of a YAML file.")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example sft.learning_rate=1e-5.")
+@click.option("--seed", type=int, help="Short for --set seed=N.")
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs.")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that {data} in a profile stands for.")
+def run(profile: str, overrides: tuple[str, ...], seed: int | None, home: Path, data: Path | None) -> None:
+    """Run a profile from seeds to report on this machine."""
+    from pipelines import parameters, run_record, summary
+    from pipelines.runner import run_profile
+
+    if data is not None:
+        os.environ["TUTORLOOP_DATA"] = str(data.resolve())
+    if seed is not None:
+        overrides = (*overrides, f"seed={seed}")
+    folder = run_profile(profile, parameters.load(profile, overrides), home)
+    click.echo(summary.text(run_record.read(folder)))
+    click.echo(f"report: {folder / 'report.html'}")
+
+
+@cli.command()
+def profiles() -> None:
+    """List the profiles that come with TutorLoop."""
+    from pipelines import parameters
+
+    for name in parameters.profile_names():
+        click.echo(f"{name:<16} {parameters.load(name).description}")
+
+
+@cli.command()
+@click.option("--port", default=0, show_default=True, help="Port on 127.0.0.1; 0 lets the operating system choose.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--answer-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON Lines of problems with worked solutions.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the server, for example latency_s=0.2.")
+def teacher(port: int, host: str, answer_key: Path | None, settings: tuple[str, ...]) -> None:
+    """Start the offline teacher: an OpenAI-compatible server that needs no model."""
+    from components.core.options import parse_options
+    from components.offline_teacher.options import OfflineTeacherOptions
+    from components.offline_teacher.server import serve
+    from pipelines.parameters import assignments
+
+    serve(parse_options(OfflineTeacherOptions, assignments(settings), "offline_teacher"), host=host, port=port, answer_key=answer_key)
+
+
+@cli.command()
+@click.option("--profile", default="tiny", show_default=True)
+@click.option("--arm", "arms", multiple=True, metavar="NAME:SETTING[,SETTING...]", help="An arm and what it changes; once for each arm.")
+@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that {data} in a profile stands for.")
+def study(profile: str, arms: tuple[str, ...], seeds: str, home: Path, data: Path | None) -> None:
+    """Rerun a profile over seeds and arms; print the table with paired intervals."""
+    from pipelines.study import run_study
+
+    if data is not None:
+        os.environ["TUTORLOOP_DATA"] = str(data.resolve())
+    click.echo(run_study(profile, arms, seeds, home))
+
+
+def main() -> None:
+    """Entry point: an error that a person can act on is shown without a traceback."""
+    try:
+        cli()
+    except TutorLoopError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

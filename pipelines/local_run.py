@@ -1,0 +1,123 @@
+"""The child process of ``tutorloop run``: runs a compiled package through ``kfp.local``.
+
+A process of its own because ``local.init`` is process-global and kfp.local swaps ``print`` and logging handlers between threads.
+It leads a process group that holds everything it starts, and ends that group when the command line dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from components.core.errors import TutorLoopError
+from components.core.options import parse_options
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child is asked to do, handed over as a JSON file.
+
+    Attributes:
+        package: Compiled pipeline to run.
+        arguments: Pipeline arguments.
+        pipeline_root: Folder for artifacts and KFP's cache.
+        offline_teacher: Options of the offline teacher; None when it is not needed.
+        answer_key: Seed sources whose solutions the offline teacher may give.
+        teachers: Teacher sections to check before anything starts.
+        outputs: File that the pipeline's outputs are written to, as name to path.
+    """
+
+    package: str
+    arguments: dict[str, Any]
+    pipeline_root: str
+    offline_teacher: dict[str, Any] | None
+    answer_key: list[dict[str, Any]]
+    teachers: list[dict[str, Any]]
+    outputs: str
+
+
+def _die_with_parent() -> None:
+    """End the whole process group when standard input, held by the command line, is closed."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _offline_teacher(job: Job) -> Iterator[None]:
+    """Run the offline teacher for the time of the pipeline, and tell the tasks its address."""
+    if job.offline_teacher is None:
+        yield
+        return
+    from components.offline_teacher.background import start_background
+    from components.offline_teacher.options import OfflineTeacherOptions
+    from components.seeds.stage import read_sources
+
+    options = parse_options(OfflineTeacherOptions, job.offline_teacher, "offline_teacher")
+    key = Path(job.outputs).with_name("answer_key.jsonl")
+    if job.answer_key:
+        from components.core.records import write_records
+
+        write_records(key, read_sources(job.answer_key))
+    with start_background(options, answer_key=key if job.answer_key else None) as server:
+        os.environ["TUTORLOOP_OFFLINE_TEACHER_URL"] = server.url
+        yield
+
+
+def run_package(job: Job) -> None:
+    """Run the package and write its outputs.
+
+    Raises:
+        TutorLoopError: The teacher does not answer or refuses the key; nothing was started.
+        RuntimeError: A task failed.
+    """
+    from components.teacher.client import preflight
+    from components.teacher.options import TeacherOptions
+
+    with _offline_teacher(job):
+        for section in job.teachers:
+            asyncio.run(preflight(parse_options(TeacherOptions, section, "teacher")))
+        warnings.filterwarnings("ignore", module="kfp")
+        from kfp import components, local
+        from kfp.dsl import Artifact
+
+        local.init(
+            local.SubprocessRunner(use_venv=False), pipeline_root=job.pipeline_root, raise_on_error=True, enable_caching=True
+        )
+        task = components.load_component_from_file(job.package)(**job.arguments)
+        outputs = {name: value.path if isinstance(value, Artifact) else value for name, value in task.outputs.items()}
+    partial = Path(job.outputs + ".part")
+    partial.write_bytes(msgspec.json.encode(outputs))
+    partial.replace(job.outputs)
+
+
+def main() -> int:
+    """Entry of the child: ``python -m pipelines.local_run JOB.json``."""
+    _die_with_parent()
+    job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
+    try:
+        run_package(job)
+    except TutorLoopError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except RuntimeError as error:
+        print(f"pipeline failed: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

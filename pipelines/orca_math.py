@@ -1,0 +1,269 @@
+"""The Orca-Math method (arXiv 2402.14830) as one Kubeflow pipeline.
+
+Seeds are rewritten by agents and solved by the teacher; the base model M0 is tuned on the solutions to M1; in each practice
+round the model answers the problems, the answers are judged, and preference tuning makes the next model from right and wrong
+answers. Every round also trains a matched control: the same positives, order and number of steps, without the preference term.
+"""
+
+from typing import List, NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model
+
+from components.base_model.component import base_model
+from components.contamination.component import decontaminate
+from components.evaluation.component import evaluate, evaluate_champion
+from components.judging.component import judge
+from components.ledger.component import gather
+from components.preference_tuning.component import tune
+from components.preferences.component import build_preferences
+from components.promotion.component import compare, current_champion, publish
+from components.report.component import report
+from components.sampling.component import sample
+from components.seeds.component import collect_benchmarks, collect_seeds
+from components.sft.component import sft
+from components.solving.component import solve
+from components.synthesis.component import synthesize
+
+ROUNDS = 2
+"""Practice rounds of the paper: M1 to M2 to M3."""
+
+Round = NamedTuple("Round", [("model", Model), ("results", Dataset), ("ledger", Artifact)])
+Outputs = NamedTuple("Outputs", [("model", Model), ("ledger", Artifact), ("html", dsl.HTML), ("summary", Artifact), ("decision", Artifact)])
+
+
+def practice_round(number: int):
+    """Build the nested pipeline of one practice round.
+
+    Args:
+        number: 1-based; round r samples model M<r> and trains M<r+1>.
+
+    Returns:
+        A pipeline component with outputs ``model``, ``results`` (of the new model) and ``ledger``.
+    """
+
+    @dsl.pipeline(
+        name=f"practice-round-{number}",
+        description=f"M{number} answers, a judge marks, preference tuning makes M{number + 1}; a matched control trains beside it.",
+    )
+    def practice(
+        model: Input[Model],
+        train: Input[Dataset],
+        benchmarks: Input[Dataset],
+        judge_teacher: dict,
+        sampling: dict,
+        judging: dict,
+        preferences: dict,
+        preference_tuning: dict,
+        evaluation: dict,
+        responses: str,
+        checkpoints: str,
+        seed: int,
+        shards: List[str],
+    ) -> Round:
+        with dsl.ParallelFor(shards, name="shards") as shard:
+            sampled = sample(
+                model=model, train=train, options=sampling, checkpoints=checkpoints, round=number, seed=seed, shard=shard
+            ).set_display_name(f"Sample M{number}")
+            judged = judge(
+                samples=sampled.outputs["samples"],
+                train=train,
+                teacher=judge_teacher,
+                options=judging,
+                responses=responses,
+                round=number,
+                shard=shard,
+            ).set_display_name("Judge the answers")
+        built = build_preferences(
+            judged=dsl.Collected(judged.outputs["judged"]), train=train, options=preferences, round=number, seed=seed
+        ).set_display_name("Build preferences")
+        tuned = {}
+        scored = {}
+        for arm, name in (("preference", f"M{number + 1}"), ("control", f"M{number + 1}-control")):
+            tuned[arm] = tune(
+                model=model,
+                pairs=built.outputs["pairs"],
+                labelled=built.outputs["labelled"],
+                options=preference_tuning,
+                checkpoints=checkpoints,
+                round=number,
+                arm=arm,
+                seed=seed,
+            ).set_display_name(f"Train {name}")
+            scored[arm] = evaluate(
+                model=tuned[arm].outputs["tuned"],
+                benchmarks=benchmarks,
+                options=evaluation,
+                name=name,
+                checkpoints=checkpoints,
+                seed=seed,
+            ).set_display_name(f"Evaluate {name}")
+        gathered = gather(
+            records_1=dsl.Collected(sampled.outputs["record"]),
+            records_2=dsl.Collected(judged.outputs["record"]),
+            record_1=built.outputs["record"],
+            record_2=tuned["preference"].outputs["record"],
+            record_3=tuned["control"].outputs["record"],
+            record_4=scored["preference"].outputs["record"],
+            record_5=scored["control"].outputs["record"],
+        ).set_display_name(f"Ledger of round {number}")
+        return Round(
+            model=tuned["preference"].outputs["tuned"],
+            results=scored["preference"].outputs["results"],
+            ledger=gathered.outputs["ledger"],
+        )
+
+    return practice
+
+
+def build(rounds: int = ROUNDS):
+    """Build the pipeline with its practice rounds unrolled.
+
+    Args:
+        rounds: Number of practice rounds, 1 or more.
+
+    Returns:
+        The pipeline, ready for the KFP compiler.
+    """
+
+    @dsl.pipeline(
+        name="orca-math",
+        display_name="Orca-Math",
+        description=f"Agents write problems, a teacher solves them, a student learns, practises and is marked in {rounds} rounds.",
+    )
+    def orca_math(
+        seeds: dict,
+        benchmarks: dict,
+        teacher: dict,
+        judge_teacher: dict,
+        synthesis: dict,
+        solving: dict,
+        contamination: dict,
+        student: dict,
+        sft_options: dict,
+        sampling: dict,
+        judging: dict,
+        preferences: dict,
+        preference_tuning: dict,
+        evaluation: dict,
+        promotion: dict,
+        responses: str,
+        checkpoints: str,
+        models: str,
+        pipeline_digest: str = "",
+        seed: int = 0,
+        data_shards: List[str] = ["0/1"],
+        sampling_shards: List[str] = ["0/1"],
+    ) -> Outputs:
+        evals = collect_benchmarks(options=benchmarks, seed=seed).set_display_name("Collect benchmarks")
+        # The model is loaded before any teacher request is paid for: a base model that does not load costs nothing.
+        base = base_model(benchmarks=evals.outputs["problems"], options=student, seed=seed).set_display_name("Base model M0")
+        collected = collect_seeds(options=seeds, seed=seed).set_display_name("Collect seeds")
+        with dsl.ParallelFor(data_shards, name="synthesis-shards") as shard:
+            written = synthesize(
+                seeds=collected.outputs["problems"], teacher=teacher, options=synthesis, responses=responses, seed=seed, shard=shard
+            ).set_display_name("Agents write problems")
+        with dsl.ParallelFor(data_shards, name="solving-shards") as shard:
+            solved = solve(
+                problems=dsl.Collected(written.outputs["problems"]),
+                teacher=teacher,
+                options=solving,
+                responses=responses,
+                seed=seed,
+                shard=shard,
+            ).set_display_name("Teacher solves")
+        clean = decontaminate(
+            demonstrations=dsl.Collected(solved.outputs["demonstrations"]),
+            benchmarks=evals.outputs["problems"],
+            corpus=base.outputs["corpus"],
+            options=contamination,
+        ).set_display_name("Contamination gate")
+        train = clean.outputs["train"]
+        first = sft(base=base.outputs["model"], train=train, options=sft_options, checkpoints=checkpoints, seed=seed).set_display_name(
+            "Train M1 (SFT)"
+        )
+        scored = {}
+        for name, trained in (("M0", base), ("M1", first)):
+            scored[name] = evaluate(
+                model=trained.outputs["model"],
+                benchmarks=evals.outputs["problems"],
+                options=evaluation,
+                name=name,
+                checkpoints=checkpoints,
+                seed=seed,
+            ).set_display_name(f"Evaluate {name}")
+        ledger = gather(
+            record_1=collected.outputs["record"],
+            record_2=evals.outputs["record"],
+            record_3=base.outputs["record"],
+            records_1=dsl.Collected(written.outputs["record"]),
+            records_2=dsl.Collected(solved.outputs["record"]),
+            record_4=clean.outputs["record"],
+        ).set_display_name("Ledger of the data")
+        ledger = gather(
+            previous=ledger.outputs["ledger"],
+            record_1=first.outputs["record"],
+            record_2=scored["M0"].outputs["record"],
+            record_3=scored["M1"].outputs["record"],
+        ).set_display_name("Ledger of M0 and M1")
+        model, results = first.outputs["model"], scored["M1"].outputs["results"]
+        for number in range(1, rounds + 1):
+            practised = practice_round(number)(
+                model=model,
+                train=train,
+                benchmarks=evals.outputs["problems"],
+                judge_teacher=judge_teacher,
+                sampling=sampling,
+                judging=judging,
+                preferences=preferences,
+                preference_tuning=preference_tuning,
+                evaluation=evaluation,
+                responses=responses,
+                checkpoints=checkpoints,
+                seed=seed,
+                shards=sampling_shards,
+            ).set_display_name(f"Practice round {number}: M{number} to M{number + 1}")
+            model, results = practised.outputs["model"], practised.outputs["results"]
+            ledger = gather(previous=ledger.outputs["ledger"], ledger_of_round=practised.outputs["ledger"]).set_display_name(
+                f"Ledger up to M{number + 1}"
+            )
+        # What the champion is changes between runs while every parameter stays the same.
+        champion = current_champion(models=models).set_caching_options(False).set_display_name("Current champion")
+        champion_scored = evaluate_champion(
+            models=models,
+            champion=champion.output,
+            benchmarks=evals.outputs["problems"],
+            options=evaluation,
+            checkpoints=checkpoints,
+            seed=seed,
+        ).set_display_name("Evaluate the champion")
+        compared = compare(
+            ledger=ledger.outputs["ledger"],
+            results=results,
+            base_results=scored["M0"].outputs["results"],
+            champion_results=champion_scored.outputs["results"],
+            champion=champion.output,
+            options=promotion,
+        ).set_display_name("Compare with the champion")
+        page = report(ledger=ledger.outputs["ledger"], decision=compared.outputs["decision"]).set_display_name("Report")
+        publish(
+            model=model,
+            train=train,
+            results=results,
+            decision=compared.outputs["decision"],
+            html=page.outputs["html"],
+            summary=page.outputs["summary"],
+            ledger=ledger.outputs["ledger"],
+            options=promotion,
+            models=models,
+            pipeline_digest=pipeline_digest,
+        ).set_display_name("Publish")
+        return Outputs(
+            model=model,
+            ledger=ledger.outputs["ledger"],
+            html=page.outputs["html"],
+            summary=page.outputs["summary"],
+            decision=compared.outputs["decision"],
+        )
+
+    return orca_math

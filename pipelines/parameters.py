@@ -1,0 +1,195 @@
+"""A profile is one file with one complete set of parameters: read, overridden and checked here before any work starts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from components.contamination.options import ContaminationOptions
+from components.core.errors import InputError, ParameterError
+from components.core.options import Options, parse_options
+from components.evaluation.options import EvaluationOptions
+from components.judging.options import JudgingOptions
+from components.offline_teacher.options import OfflineTeacherOptions
+from components.preference_tuning.options import PreferenceTuningOptions
+from components.preferences.options import PreferencesOptions
+from components.promotion.options import PromotionOptions
+from components.sampling.options import SamplingOptions
+from components.seeds.options import BenchmarksOptions, SeedsOptions
+from components.sft.options import SFTOptions
+from components.solving.options import SolvingOptions
+from components.student.options import StudentOptions
+from components.synthesis.options import SynthesisOptions
+from components.teacher.options import TeacherOptions
+
+PROFILES = Path(__file__).resolve().parent / "profiles"
+
+SECTIONS: dict[str, type[Options]] = {
+    "seeds": SeedsOptions,
+    "benchmarks": BenchmarksOptions,
+    "teacher": TeacherOptions,
+    "judge_teacher": TeacherOptions,
+    "synthesis": SynthesisOptions,
+    "solving": SolvingOptions,
+    "contamination": ContaminationOptions,
+    "student": StudentOptions,
+    "sft": SFTOptions,
+    "sampling": SamplingOptions,
+    "judging": JudgingOptions,
+    "preferences": PreferencesOptions,
+    "preference_tuning": PreferenceTuningOptions,
+    "evaluation": EvaluationOptions,
+    "promotion": PromotionOptions,
+}
+"""Section of a profile to the options class that checks it; each becomes one pipeline parameter."""
+
+
+class RunOptions(Options, frozen=True, kw_only=True):
+    """The top level of a profile: what is not an option of one stage.
+
+    Attributes:
+        description: For people.
+        rounds: Practice rounds; the paper's 2 make M3.
+        seed: Seed of everything random.
+        data_shards: Tasks that share synthesis and solving (our choice).
+        sampling_shards: Tasks that share sampling and judging (our choice).
+        offline_teacher: Options of the offline teacher that is started when a teacher's ``base_url`` is ``offline``.
+        answer_key: Sources (as in ``seeds.sources``) whose worked solutions the offline teacher may give.
+        sections: The options of the stages.
+    """
+
+    description: str = ""
+    rounds: int = 2
+    seed: int = 0
+    data_shards: int = 1
+    sampling_shards: int = 1
+    offline_teacher: dict[str, Any] = {}
+    answer_key: list[dict[str, Any]] = []
+    sections: dict[str, dict[str, Any]] = {}
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with TutorLoop."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def load(profile: str, overrides: Sequence[str] = ()) -> RunOptions:
+    """Read a profile, apply overrides and check everything.
+
+    Args:
+        profile: Name of a profile that comes with TutorLoop, or path of a YAML file.
+        overrides: ``name=value`` pairs with dotted names (``sft.learning_rate=1e-5``, ``seed=1``); values are YAML.
+
+    Raises:
+        InputError: The file is missing or not YAML.
+        ParameterError: A name or value is wrong.
+    """
+    return check(assignments(overrides, _read(profile)))
+
+
+def assignments(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Put ``name=value`` pairs with dotted names into a mapping; values are YAML.
+
+    Raises:
+        ParameterError: Not of that form.
+    """
+    values = {} if values is None else values
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        if not separator:
+            raise ParameterError("--set", override, "name=value, for example sft.learning_rate=1e-5")
+        _assign(values, name.strip(), yaml.load(text, Loader=_Loader))
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where ``1e-6`` is text; in YAML 1.2, which people write, it is a number."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def _read(profile: str) -> dict[str, Any]:
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    if not path.is_file():
+        if path.parent == PROFILES:
+            raise ParameterError("--profile", profile, "one of " + ", ".join(profile_names()) + ", or the path of a YAML file")
+        raise InputError("no such profile", path, hint="give the path of an existing YAML file")
+    try:
+        values = yaml.load(path.read_text(), Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise InputError(f"not YAML: {error}", path, mark.line + 1 if mark else 0, "correct the file") from error
+    if not isinstance(values, dict):
+        raise InputError("not a mapping of parameters", path, hint="start from a copy of a profile that comes with TutorLoop")
+    return values
+
+
+def _assign(values: dict[str, Any], name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ParameterError(name, value, f"{part} holds a single value, it has no names below it")
+    values[last] = value
+
+
+def check(values: Mapping[str, Any]) -> RunOptions:
+    """Check a whole set of parameters.
+
+    Returns:
+        The options, with every section present and its defaults left to the stage.
+
+    Raises:
+        ParameterError: A name or value is wrong; says where and what is allowed.
+    """
+    own = {name: value for name, value in values.items() if name not in SECTIONS}
+    names = {field.name for field in msgspec.structs.fields(RunOptions)} - {"sections"}
+    for name in own:
+        if name not in names:
+            raise ParameterError(name, own[name], "one of " + ", ".join(sorted(names | set(SECTIONS))))
+    sections = {name: dict(values.get(name) or {}) for name in SECTIONS}
+    if not sections["judge_teacher"]:
+        sections["judge_teacher"] = dict(sections["teacher"])
+    for name, kind in SECTIONS.items():
+        parse_options(kind, sections[name], name)
+    run = parse_options(RunOptions, {**own, "sections": sections}, "profile")
+    for name in ("rounds", "data_shards", "sampling_shards"):
+        if getattr(run, name) < 1:
+            raise ParameterError(name, getattr(run, name), "a whole number, 1 or more")
+    parse_options(OfflineTeacherOptions, run.offline_teacher, "offline_teacher")
+    parse_options(SeedsOptions, {"sources": run.answer_key}, "answer_key")
+    return run
+
+
+def needs_data_folder(run: RunOptions) -> bool:
+    """Whether a source names ``{data}`` while the folder is not set."""
+    return "{data}" in str(run.sections) + str(run.answer_key) and not os.environ.get("TUTORLOOP_DATA")
+
+
+def uses_offline_teacher(run: RunOptions) -> bool:
+    """Whether a teacher of this run is the offline teacher."""
+    return any(run.sections[name].get("base_url", "offline") == "offline" for name in ("teacher", "judge_teacher"))
+
+
+def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], pipeline_digest: str) -> dict[str, Any]:
+    """The arguments of the compiled pipeline.
+
+    Args:
+        run: Checked options.
+        stores: URIs of ``responses``, ``checkpoints`` and ``models``.
+        pipeline_digest: Digest of the compiled package.
+    """
+    arguments: dict[str, Any] = {("sft_options" if name == "sft" else name): section for name, section in run.sections.items()}
+    arguments.update(stores)
+    arguments["pipeline_digest"] = pipeline_digest
+    arguments["seed"] = run.seed
+    arguments["data_shards"] = [f"{index}/{run.data_shards}" for index in range(run.data_shards)]
+    arguments["sampling_shards"] = [f"{index}/{run.sampling_shards}" for index in range(run.sampling_shards)]
+    return arguments

@@ -1,0 +1,96 @@
+"""Turns the output of ``kfp.local`` and of the stages into something that a person wants to watch."""
+
+from __future__ import annotations
+
+import re
+import time
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from components.core.stage import PROGRESS_PREFIX
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_STARTED = re.compile(r"Executing task '([^']+)'")
+_FINISHED = re.compile(r"Task '([^']+)' finished with status (\w+)")
+PLAIN_INTERVAL_S = 5.0
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``m:ss``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class Display:
+    """Follows the child's lines; shows stage, rows, rate and time left.
+
+    On a terminal a bar per running task, elsewhere a line per task and every few seconds.
+
+    Attributes:
+        error: Lines of the error that ended a task, for the run record.
+        failed_stage: KFP name of the task that failed.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.error: list[str] = []
+        self.failed_stage = ""
+        self._in_error = False
+        self._bars: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._printed: dict[str, float] = {}
+        columns = (TextColumn("  {task.description:<28}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+        self._progress = Progress(*columns, console=self.console, transient=True)
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def line(self, raw: str) -> None:
+        """Take one line of the child's output."""
+        text = _ANSI.sub("", raw).strip()
+        if text.startswith(PROGRESS_PREFIX):
+            self._advance(msgspec.json.decode(text[len(PROGRESS_PREFIX) :]))
+        elif started := _STARTED.search(text):
+            self._in_error = False
+            self._started[started[1]] = time.monotonic()
+            self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {started[1]}")
+        elif finished := _FINISHED.search(text):
+            self._finish(finished[1], finished[2])
+        elif re.match(r"error(:| in )|pipeline failed:|Traceback ", text):
+            self._in_error = not text.startswith("pipeline failed:")
+            if self._in_error:
+                self.error.append(text)
+        elif self._in_error and text:
+            self.error.append(text)
+
+    def _advance(self, event: dict[str, Any]) -> None:
+        key = f"{event['task']} {event['shard']}" if event["shard"] != "0/1" else str(event["task"])
+        done, total, seconds = float(event["done"]), float(event["total"]), float(event["seconds"])
+        rate = done / seconds if seconds else 0.0
+        left = f", {clock((total - done) / rate)} left" if rate and done < total else ""
+        text = f"{done:,.0f}/{total:,.0f} {event['unit']}, {rate:,.1f}/s{left}"
+        if self.console.is_terminal:
+            if key not in self._bars:
+                self._bars[key] = self._progress.add_task(key, total=total, text=text)
+            self._progress.update(self._bars[key], completed=done, total=total, text=text)
+            if done >= total:
+                self._progress.remove_task(self._bars.pop(key))
+        elif done >= total or time.monotonic() - self._printed.get(key, 0.0) >= PLAIN_INTERVAL_S:
+            self._printed[key] = time.monotonic()
+            self.console.print(f"           {key}: {text}")
+
+    def _finish(self, name: str, status: str) -> None:
+        seconds = time.monotonic() - self._started.pop(name, time.monotonic())
+        if status == "SUCCESS":
+            self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {name} [green]done[/] in {clock(seconds)}")
+        else:
+            self.failed_stage = self.failed_stage or name
+            self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {name} [red]{status.lower()}[/] after {clock(seconds)}")

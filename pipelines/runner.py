@@ -1,0 +1,205 @@
+"""Runs a profile on this machine: one folder a run, shared stores beside them, and a record of what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from components.core.errors import InputError, TutorLoopError
+from components.core.records import StageRecord, read_records
+from pipelines import images, parameters, run_record
+from pipelines.compile import package_digest, package_for
+from pipelines.local_run import Job
+from pipelines.parameters import RunOptions
+from pipelines.progress import Display
+from pipelines.run_record import RunRecord
+
+
+class RunFailedError(TutorLoopError):
+    """The run ended with an error; its record and log say which."""
+
+
+def run_profile(profile: str, options: RunOptions, home: Path, display: Display | None = None) -> Path:
+    """Run a profile to its end and leave ``run.json``, ``report.html`` and ``log.txt`` in a new folder under ``home``.
+
+    Whatever an earlier run has finished with the same parameters is taken from the caches; a task that was killed continues.
+
+    Args:
+        profile: Name for the run's id and record.
+        options: Checked parameters.
+        home: Folder of all runs; ``home/shared`` holds responses, checkpoints, models and artifacts.
+        display: Where progress is shown.
+
+    Returns:
+        The run's folder; ``home/latest`` points at it.
+
+    Raises:
+        InputError: A source needs the data folder and none is set.
+        RunFailedError: A stage failed; ``run.json`` and ``log.txt`` hold the cause.
+    """
+    if parameters.needs_data_folder(options):
+        raise InputError("the sources name {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA")
+    home = home.resolve()
+    shared = home / "shared"
+    for name in ("responses", "checkpoints", "models", "artifacts"):
+        (shared / name).mkdir(parents=True, exist_ok=True)
+    with _only_run_in(home):
+        folder = _new_folder(home, profile)
+        _point_latest(home, folder)
+        package = package_for(options.rounds, folder)
+        text = images.resolve(package.read_text())
+        (folder / "pipeline.yaml").write_text(text)
+        stores = {name: str(shared / name) for name in ("responses", "checkpoints", "models")}
+        digest = package_digest(package.read_text())
+        job = Job(
+            package=str(folder / "pipeline.yaml"),
+            arguments=parameters.pipeline_arguments(options, stores=stores, pipeline_digest=digest),
+            pipeline_root=str(shared / "artifacts"),
+            offline_teacher=options.offline_teacher if parameters.uses_offline_teacher(options) else None,
+            answer_key=options.answer_key,
+            teachers=_distinct([options.sections["teacher"], options.sections["judge_teacher"]]),
+            outputs=str(folder / "outputs.json"),
+        )
+        record = RunRecord(
+            id=folder.name,
+            profile=profile,
+            status="running",
+            started_at=run_record.now(),
+            parameters=msgspec.to_builtins(options),
+            pipeline_digest=digest,
+        )
+        run_record.write(record, folder)
+        started = time.monotonic()
+        display = display or Display()
+        status = 1
+        try:
+            status = _run_child(job, folder, display)
+        finally:
+            record = msgspec.structs.replace(
+                _collect(record, folder),
+                status="succeeded" if status == 0 else "failed",
+                seconds=round(time.monotonic() - started, 1),
+                error="" if status == 0 else "\n".join(display.error) or f"the run's process ended with status {status}",
+                failed_stage=display.failed_stage,
+            )
+            run_record.write(record, folder)
+    if status != 0:
+        raise RunFailedError(
+            f"run {folder.name} failed{' in ' + record.failed_stage if record.failed_stage else ''}: {record.error}",
+            f"see {folder / 'log.txt'}; the same command continues where this run stopped",
+        )
+    return folder
+
+
+def _distinct(sections: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [section for index, section in enumerate(sections) if section not in sections[:index]]
+
+
+@contextlib.contextmanager
+def _only_run_in(home: Path) -> Iterator[None]:
+    """Two runs in one home would train into the same checkpoints: the second is refused."""
+    with (home / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFailedError(f"another run is active in {home}", "wait for it, stop it, or give another --home") from error
+        yield
+
+
+def _new_folder(home: Path, profile: str) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = Path(profile).stem
+    for attempt in range(100):
+        folder = home / (f"{stamp}-{name}" if attempt == 0 else f"{stamp}-{name}-{attempt}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise RunFailedError(f"no free name for a run in {home}", "remove old runs")
+
+
+def _point_latest(home: Path, folder: Path) -> None:
+    partial = home / f".latest.{os.getpid()}"
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(folder.name)
+    partial.replace(home / "latest")
+
+
+def _run_child(job: Job, folder: Path, display: Display) -> int:
+    """Start the child, follow its output into log and display, and end everything it started."""
+    (folder / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=1))
+    environment = {
+        **os.environ,
+        "TUTORLOOP_RUN": folder.name,
+        "TUTORLOOP_METRICS_DIR": str(folder / "metrics"),
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        # Idle OpenMP threads that spin make a busy two-core machine ten times slower.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.local_run", str(folder / "job.json")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    try:
+        with display, (folder / "log.txt").open("w") as log, _terminated_like_interrupted():
+            _follow(child.stdout, log, display)
+        return child.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, so that the record is written."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _follow(stream: IO[str], log: IO[str], display: Display) -> None:
+    for line in stream:
+        log.write(line)
+        log.flush()
+        display.line(line)
+
+
+def _collect(record: RunRecord, folder: Path) -> RunRecord:
+    """Bring the results into the run's folder, and what they say into the record."""
+    outputs_file = folder / "outputs.json"
+    if not outputs_file.is_file():
+        return record
+    outputs = msgspec.json.decode(outputs_file.read_bytes(), type=dict[str, str])
+    for name, target in (("html", "report.html"), ("summary", "report.json"), ("ledger", "ledger.jsonl"), ("decision", "decision.json")):
+        shutil.copyfile(outputs[name], folder / target)
+    ledger = list(read_records(folder / "ledger.jsonl", StageRecord))
+    record = run_record.from_ledger(record, ledger)
+    promotion = msgspec.json.decode((folder / "decision.json").read_bytes())
+    return msgspec.structs.replace(record, promotion=promotion, outputs=outputs)

@@ -1,0 +1,126 @@
+"""Reruns a profile over seeds and arms, and compares what comes out, paired by seed.
+
+A difference of two accuracies from one seed says little (its standard error on 300 problems is close to 3 points), so every
+comparison is made within a seed and its interval is taken over the seeds: Student's t on the paired differences.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from scipy.stats import t as student_t
+
+from components.core.errors import ParameterError
+from pipelines import parameters, run_record
+from pipelines.run_record import RunRecord
+from pipelines.runner import run_profile
+
+
+def parse_arms(texts: Sequence[str]) -> dict[str, list[str]]:
+    """``name:setting,setting`` to name and settings; without arms the profile as it is.
+
+    Raises:
+        ParameterError: No colon, an empty or repeated name.
+    """
+    arms: dict[str, list[str]] = {}
+    for text in texts:
+        name, separator, settings = text.partition(":")
+        if not separator or not name or name in arms:
+            raise ParameterError("--arm", text, "NAME:SETTING[,SETTING...] with a name of its own, for example kto:preference_tuning.method=kto")
+        arms[name] = [setting for setting in settings.split(",") if setting]
+    return arms or {"default": []}
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``0,1,2`` to numbers.
+
+    Raises:
+        ParameterError: Not whole numbers, or repeated.
+    """
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ParameterError("--seeds", text, "whole numbers separated by commas") from error
+    if len(set(seeds)) != len(seeds):
+        raise ParameterError("--seeds", text, "each seed once")
+    return seeds
+
+
+def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of ``first - second`` over the seeds, with its 95 % interval by Student's t (infinite for a single seed)."""
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return mean, -math.inf, math.inf
+    half = float(student_t.ppf(0.975, len(differences) - 1)) * statistics.stdev(differences) / math.sqrt(len(differences))
+    return mean, mean - half, mean + half
+
+
+def run_study(profile: str, arms: Sequence[str], seeds: str, home: Path) -> str:
+    """Run every arm with every seed and return the tables as Markdown.
+
+    Args:
+        profile: Name or path of a profile.
+        arms: See ``parse_arms``.
+        seeds: See ``parse_seeds``.
+        home: Folder of all runs; what an earlier run finished is taken from its caches.
+
+    Raises:
+        ParameterError: An arm, a seed or a parameter is wrong; checked for all arms before the first run.
+    """
+    parsed, numbers = parse_arms(arms), parse_seeds(seeds)
+    plans = {(name, seed): parameters.load(profile, [*changes, f"seed={seed}"]) for name, changes in parsed.items() for seed in numbers}
+    records: dict[str, list[RunRecord]] = {name: [] for name in parsed}
+    for (name, _seed), options in plans.items():
+        records[name].append(run_record.read(run_profile(profile, options, home)))
+    return table(records, numbers)
+
+
+def _accuracies(records: Sequence[RunRecord], model: str, benchmark: str) -> list[float]:
+    return [score.pass_at_1 for record in records for row in record.models if row.name == model for score in [row.benchmarks[benchmark]]]
+
+
+def table(records: dict[str, list[RunRecord]], seeds: Sequence[int]) -> str:
+    """Markdown tables: accuracy by arm, model and seed; then the paired differences.
+
+    Args:
+        records: Arm to its finished runs, in the order of ``seeds``.
+        seeds: The seeds.
+    """
+    lines: list[str] = []
+    some = next(iter(records.values()))[0]
+    for benchmark in some.models[0].benchmarks:
+        lines += [f"### {benchmark}", "", "| arm | model | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean (sd) |"]
+        lines.append("| --- | --- |" + " --- |" * (len(seeds) + 1))
+        for arm, runs in records.items():
+            for model in (row.name for row in runs[0].models):
+                values = _accuracies(runs, model, benchmark)
+                spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
+                cells = " | ".join(f"{value:.3f}" for value in values)
+                lines.append(f"| {arm} | {model} | {cells} | {statistics.fmean(values):.3f}{spread} |")
+        lines += ["", "| paired difference, in points | mean | 95 % interval |", "| --- | --- | --- |"]
+        for label, first, second in _comparisons(records, benchmark):
+            mean, low, high = paired_interval(first, second)
+            lines.append(f"| {label} | {100 * mean:+.1f} | {100 * low:+.1f} to {100 * high:+.1f} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _comparisons(records: dict[str, list[RunRecord]], benchmark: str) -> list[tuple[str, list[float], list[float]]]:
+    """Each model against its matched control, then each arm against the first arm."""
+    rows = []
+    first_arm = next(iter(records))
+    for arm, runs in records.items():
+        names = [row.name for row in runs[0].models]
+        for name in names:
+            if f"{name}-control" in names:
+                both = (_accuracies(runs, name, benchmark), _accuracies(runs, f"{name}-control", benchmark))
+                rows.append((f"{arm}: {name} - {name}-control", *both))
+        if arm != first_arm:
+            last = [name for name in names if not name.endswith("-control")][-1]
+            both = (_accuracies(runs, last, benchmark), _accuracies(records[first_arm], last, benchmark))
+            rows.append((f"{last}: {arm} - {first_arm}", *both))
+    return rows
