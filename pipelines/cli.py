@@ -46,18 +46,24 @@ def profiles() -> None:
 
 
 @cli.command()
-@click.option("--port", default=0, show_default=True, help="Port on 127.0.0.1; 0 lets the operating system choose.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--answer-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON Lines of problems with worked solutions.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the server, for example latency_s=0.2.")
-def teacher(port: int, host: str, answer_key: Path | None, settings: tuple[str, ...]) -> None:
+@click.option("--port", default=0, show_default=True, help="Port; 0 lets the operating system choose.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--answer-key", multiple=True, metavar="FILE", help="JSON Lines of problems with worked solutions; may be given again.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the server, for example faults.latency_s=0.2.")
+def teacher(port: int, host: str, answer_key: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Start the offline teacher: an OpenAI-compatible server that needs no model."""
+    import asyncio
+    import contextlib
+
     from components.core.options import parse_options
     from components.offline_teacher.options import OfflineTeacherOptions
     from components.offline_teacher.server import serve
     from pipelines.parameters import assignments
 
-    serve(parse_options(OfflineTeacherOptions, assignments(settings), "offline_teacher"), host=host, port=port, answer_key=answer_key)
+    values = {"host": host, "port": port, "answer_key": list(answer_key), **assignments(settings)}
+    options = parse_options(OfflineTeacherOptions, values, "offline_teacher")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(options, lambda url: click.echo(f"offline teacher at {url}")))
 
 
 @cli.command()

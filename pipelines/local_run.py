@@ -21,6 +21,7 @@ import msgspec
 
 from components.core.errors import TutorLoopError
 from components.core.options import parse_options
+from components.core.stage import StageRun
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +63,26 @@ def _offline_teacher(job: Job) -> Iterator[None]:
     if job.offline_teacher is None:
         yield
         return
-    from components.offline_teacher.background import start_background
+    from components.offline_teacher.background import ADDRESS_VARIABLE, start_background
     from components.offline_teacher.options import OfflineTeacherOptions
-    from components.seeds.stage import read_sources
 
     options = parse_options(OfflineTeacherOptions, job.offline_teacher, "offline_teacher")
-    key = Path(job.outputs).with_name("answer_key.jsonl")
     if job.answer_key:
-        from components.core.records import write_records
-
-        write_records(key, read_sources(job.answer_key))
-    with start_background(options, answer_key=key if job.answer_key else None) as server:
-        os.environ["TUTORLOOP_OFFLINE_TEACHER_URL"] = server.url
+        options = msgspec.structs.replace(options, answer_key=(*options.answer_key, str(_write_answer_key(job))))
+    with start_background(options) as server:
+        os.environ[ADDRESS_VARIABLE] = server.url
         yield
+
+
+def _write_answer_key(job: Job) -> Path:
+    """Collect the worked solutions that the offline teacher may give."""
+    from components.seeds.options import SeedsOptions
+    from components.seeds.stage import collect_seeds
+
+    path = Path(job.outputs).with_name("answer_key.jsonl")
+    sources = parse_options(SeedsOptions, {"sources": job.answer_key}, "answer_key")
+    collect_seeds(path, sources, job.arguments["seed"], StageRun("answer_key"))
+    return path
 
 
 def run_package(job: Job) -> None:
@@ -84,7 +92,7 @@ def run_package(job: Job) -> None:
         TutorLoopError: The teacher does not answer or refuses the key; nothing was started.
         RuntimeError: A task failed.
     """
-    from components.teacher.client import preflight
+    from components.teacher.preflight import preflight
     from components.teacher.options import TeacherOptions
 
     with _offline_teacher(job):

@@ -125,6 +125,7 @@ def build(rounds: int = ROUNDS):
     Returns:
         The pipeline, ready for the KFP compiler.
     """
+    practice = {number: practice_round(number) for number in range(1, rounds + 1)}
 
     @dsl.pipeline(
         name="orca-math",
@@ -158,14 +159,13 @@ def build(rounds: int = ROUNDS):
         evals = collect_benchmarks(options=benchmarks, seed=seed).set_display_name("Collect benchmarks")
         # The model is loaded before any teacher request is paid for: a base model that does not load costs nothing.
         base = base_model(benchmarks=evals.outputs["problems"], options=student, seed=seed).set_display_name("Base model M0")
-        collected = collect_seeds(options=seeds, seed=seed).set_display_name("Collect seeds")
-        with dsl.ParallelFor(data_shards, name="synthesis-shards") as shard:
+        collected = collect_seeds(options=seeds, seed=seed).after(base).set_display_name("Collect seeds")
+        with dsl.ParallelFor(data_shards, name="shards") as shard:
             written = synthesize(
                 seeds=collected.outputs["problems"], teacher=teacher, options=synthesis, responses=responses, seed=seed, shard=shard
             ).set_display_name("Agents write problems")
-        with dsl.ParallelFor(data_shards, name="solving-shards") as shard:
             solved = solve(
-                problems=dsl.Collected(written.outputs["problems"]),
+                problems=written.outputs["problems"],
                 teacher=teacher,
                 options=solving,
                 responses=responses,
@@ -207,8 +207,8 @@ def build(rounds: int = ROUNDS):
             record_3=scored["M1"].outputs["record"],
         ).set_display_name("Ledger of M0 and M1")
         model, results = first.outputs["model"], scored["M1"].outputs["results"]
-        for number in range(1, rounds + 1):
-            practised = practice_round(number)(
+        for number, practise in practice.items():
+            practised = practise(
                 model=model,
                 train=train,
                 benchmarks=evals.outputs["problems"],

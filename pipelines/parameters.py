@@ -17,22 +17,22 @@ from components.core.options import Options, parse_options
 from components.evaluation.options import EvaluationOptions
 from components.judging.options import JudgingOptions
 from components.offline_teacher.options import OfflineTeacherOptions
-from components.preference_tuning.options import PreferenceTuningOptions
-from components.preferences.options import PreferencesOptions
+from components.preference_tuning.options import TuningOptions
+from components.preferences.options import PreferenceOptions
 from components.promotion.options import PromotionOptions
 from components.sampling.options import SamplingOptions
-from components.seeds.options import BenchmarksOptions, SeedsOptions
+from components.seeds.options import SeedsOptions
 from components.sft.options import SFTOptions
 from components.solving.options import SolvingOptions
 from components.student.options import StudentOptions
 from components.synthesis.options import SynthesisOptions
-from components.teacher.options import TeacherOptions
+from components.teacher.options import OFFLINE, TeacherOptions
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
 SECTIONS: dict[str, type[Options]] = {
     "seeds": SeedsOptions,
-    "benchmarks": BenchmarksOptions,
+    "benchmarks": SeedsOptions,
     "teacher": TeacherOptions,
     "judge_teacher": TeacherOptions,
     "synthesis": SynthesisOptions,
@@ -42,8 +42,8 @@ SECTIONS: dict[str, type[Options]] = {
     "sft": SFTOptions,
     "sampling": SamplingOptions,
     "judging": JudgingOptions,
-    "preferences": PreferencesOptions,
-    "preference_tuning": PreferenceTuningOptions,
+    "preferences": PreferenceOptions,
+    "preference_tuning": TuningOptions,
     "evaluation": EvaluationOptions,
     "promotion": PromotionOptions,
 }
@@ -164,7 +164,8 @@ def check(values: Mapping[str, Any]) -> RunOptions:
         if getattr(run, name) < 1:
             raise ParameterError(name, getattr(run, name), "a whole number, 1 or more")
     parse_options(OfflineTeacherOptions, run.offline_teacher, "offline_teacher")
-    parse_options(SeedsOptions, {"sources": run.answer_key}, "answer_key")
+    if run.answer_key:
+        parse_options(SeedsOptions, {"sources": run.answer_key}, "answer_key")
     return run
 
 
@@ -175,7 +176,7 @@ def needs_data_folder(run: RunOptions) -> bool:
 
 def uses_offline_teacher(run: RunOptions) -> bool:
     """Whether a teacher of this run is the offline teacher."""
-    return any(run.sections[name].get("base_url", "offline") == "offline" for name in ("teacher", "judge_teacher"))
+    return any(run.sections[name].get("base_url") == OFFLINE for name in ("teacher", "judge_teacher"))
 
 
 def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], pipeline_digest: str) -> dict[str, Any]:

@@ -19,6 +19,11 @@ _FINISHED = re.compile(r"Task '([^']+)' finished with status (\w+)")
 PLAIN_INTERVAL_S = 5.0
 
 
+def plain(text: str) -> str:
+    """The text without terminal colours."""
+    return _ANSI.sub("", text)
+
+
 def clock(seconds: float) -> str:
     """Seconds as ``m:ss``."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
@@ -55,7 +60,7 @@ class Display:
 
     def line(self, raw: str) -> None:
         """Take one line of the child's output."""
-        text = _ANSI.sub("", raw).strip()
+        text = plain(raw).strip()
         if text.startswith(PROGRESS_PREFIX):
             self._advance(msgspec.json.decode(text[len(PROGRESS_PREFIX) :]))
         elif started := _STARTED.search(text):

@@ -22,7 +22,7 @@ from pipelines import images, parameters, run_record
 from pipelines.compile import package_digest, package_for
 from pipelines.local_run import Job
 from pipelines.parameters import RunOptions
-from pipelines.progress import Display
+from pipelines.progress import Display, plain
 from pipelines.run_record import RunRecord
 
 
@@ -186,7 +186,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 def _follow(stream: IO[str], log: IO[str], display: Display) -> None:
     for line in stream:
-        log.write(line)
+        log.write(plain(line))
         log.flush()
         display.line(line)
 

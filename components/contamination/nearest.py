@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,69 +16,57 @@ TEST_BLOCK = 64
 TRAIN_BLOCK = 50_000
 """A block of the product has at most 64 x 50,000 entries of 8 bytes: 26 MB, whatever the number of questions."""
 
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Positions in the training questions, and their cosines."""
 
-def nearest(
-    train: Sequence[str], tests: Sequence[str], k: int, progress: Callable[[int], None] = lambda done: None
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The ``k`` best candidates of each test question.
 
-    Ties in cosine are broken by position in ``train``, so that the result depends on nothing but the texts.
+def nearest(train: Sequence[str], tests: Sequence[str], k: int, progress: Callable[[int], None] = lambda done: None) -> list[Found]:
+    """The ``k`` best candidates of each test question, best first; fewer where fewer share a word with it.
+
+    Ties in cosine are broken by position in ``train``, so that the result depends on nothing but the texts and their order.
 
     Args:
-        train: Training questions.
-        tests: Benchmark questions.
+        train: Training questions in their ``exact_form``.
+        tests: Benchmark questions in their ``exact_form``.
         k: Candidates per test question.
         progress: Called with the number of test questions done.
 
     Returns:
-        Positions in ``train`` and cosines, both of shape (tests, min(k, train)), best first. Cosine 0 marks a place for which no
-        question with a common word was found.
+        Per test question, positions in ``train`` and cosines.
     """
-    width = min(k, len(train))
-    best = np.zeros((len(tests), width), dtype=np.int64)
-    cosines = np.zeros((len(tests), width), dtype=np.float32)
-    if not any(content_tokens(text) for text in tests):
-        return best, cosines
-    vectorizer = TfidfVectorizer(analyzer=content_tokens, dtype=np.float32)
-    vectorizer.fit(_chain(train, tests))
-    test_rows = vectorizer.transform(tests).tocsr()
-    train_columns = [
-        vectorizer.transform(train[start : start + TRAIN_BLOCK]).T.tocsr() for start in range(0, len(train), TRAIN_BLOCK)
-    ]
-    for start in range(0, len(tests), TEST_BLOCK):
-        block = test_rows[start : start + TEST_BLOCK]
-        found: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = [[] for _ in range(block.shape[0])]
-        for index, columns in enumerate(train_columns):
-            product = (block @ columns).tocsr()
-            for row in range(block.shape[0]):
-                found[row].append(_top(product, row, width, index * TRAIN_BLOCK))
-        for row, parts in enumerate(found):
-            positions = np.concatenate([part[0] for part in parts])
-            values = np.concatenate([part[1] for part in parts])
-            order = np.lexsort((positions, -values))[:width]
-            best[start + row, : len(order)] = positions[order]
-            cosines[start + row, : len(order)] = values[order]
-        progress(min(start + TEST_BLOCK, len(tests)))
-    return best, cosines
+    try:
+        matrix = TfidfVectorizer(analyzer=content_tokens, dtype=np.float32).fit_transform(chain(train, tests)).tocsr()
+    except ValueError:  # scikit-learn's answer to texts of stop words only: nothing shares a word with anything
+        return [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)) for _ in tests]
+    starts = range(0, len(train), TRAIN_BLOCK)
+    columns = [matrix[start : min(start + TRAIN_BLOCK, len(train))].T.tocsr() for start in starts]
+    test_rows = matrix[len(train) :]
+    del matrix
+    result: list[Found] = []
+    for begin in range(0, len(tests), TEST_BLOCK):
+        block = test_rows[begin : begin + TEST_BLOCK]
+        parts: list[list[Found]] = [[] for _ in range(block.shape[0])]
+        for start, train_columns in zip(starts, columns, strict=True):
+            product = block @ train_columns
+            for row, found in enumerate(parts):
+                found.append(_top(product, row, k, start))
+        result.extend(_merge(found, k) for found in parts)
+        progress(len(result))
+    return result
 
 
-class _chain:
-    """Both lists one after the other, without copying them."""
-
-    def __init__(self, *lists: Sequence[str]) -> None:
-        self._lists = lists
-
-    def __iter__(self) -> Any:
-        for items in self._lists:
-            yield from items
-
-
-def _top(product: sparse.csr_matrix, row: int, width: int, offset: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The largest entries of one row; all of those that tie with the last one, so that the caller can break ties by position."""
+def _top(product: sparse.csr_matrix, row: int, k: int, offset: int) -> Found:
+    """The largest ``k`` entries of one row, and all that tie with the last of them: ties are broken after merging."""
     span = slice(product.indptr[row], product.indptr[row + 1])
     values, positions = product.data[span], product.indices[span]
-    if len(values) > width:
-        kth = np.partition(values, len(values) - width)[len(values) - width]
-        chosen = values >= kth
+    if len(values) > k:
+        chosen = values >= np.partition(values, len(values) - k)[len(values) - k]
         values, positions = values[chosen], positions[chosen]
     return positions.astype(np.int64) + offset, values
+
+
+def _merge(parts: list[Found], k: int) -> Found:
+    positions = np.concatenate([part[0] for part in parts])
+    values = np.concatenate([part[1] for part in parts])
+    order = np.lexsort((positions, -values))[:k]
+    return positions[order], values[order]

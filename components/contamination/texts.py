@@ -9,18 +9,18 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from components.core.records import normalise_question
 
-_NUMBER_WORDS = (
+_SMALL_NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
-    "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion"
-).split()
+    "twenty thirty forty fifty sixty seventy eighty ninety"
+)
+_LARGE_NUMBERS = frozenset({"hundred", "thousand", "million", "billion"})
+NUMBER_WORDS = _LARGE_NUMBERS.union(_SMALL_NUMBERS.split())
 
-STOP_WORDS = (ENGLISH_STOP_WORDS | frozenset("s t d m ll ve".split())) - frozenset(_NUMBER_WORDS)
+STOP_WORDS = (ENGLISH_STOP_WORDS | {"s", "t", "d", "m", "ll", "ve"}) - NUMBER_WORDS
 """Common English stop words and what apostrophes leave behind. Number words stay: in a math problem they are content."""
 
-_WORD = "(?:" + "|".join(_NUMBER_WORDS) + ")"
-_DIGITS = r"\d+(?:,\d{3})*(?:\.\d+)?"
-_NUMBER = re.compile(rf"(?<![^\W\d_])(?:(?:(?<=^)|(?<=[\s(=$]))-)?(?:{_DIGITS})|\b{_WORD}(?:(?:[\s-]+and)?[\s-]+{_WORD})*\b")
-_MASKED_TOKEN = re.compile(r"#|[^\W\d_]+|[+*/^=<>%×÷]|(?<=[\s#)])-(?=[\s#(])")
+PLACEHOLDER = "#"
+_MASKED_TOKEN = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|[^\W\d_]+|[+*/^=<>%×÷]|-(?:(?<=[\s)]-)(?=[\s(])|(?<=\d-)(?=\d))")
 _SHOWN_OPTIONS = re.compile(r"\n\s*(?:options|answer choices)\s*:.*\Z", re.IGNORECASE | re.DOTALL)
 
 
@@ -37,14 +37,27 @@ def exact_form(question: str) -> str:
 def masked_form(question: str) -> str:
     """Text that two questions share when only their numbers differ.
 
-    Numbers in digits or words become one placeholder; names, units and arithmetic signs stay.
+    Every number, in digits or in words ("one hundred and two" is one number), becomes a placeholder; words, units and arithmetic
+    signs stay.
     """
-    return " ".join(_MASKED_TOKEN.findall(_NUMBER.sub(" # ", stem(question).lower())))
+    masked: list[str] = []
+    words: list[str] = _MASKED_TOKEN.findall(stem(question).lower())
+    previous = ""
+    for place, word in enumerate(words):
+        joins = word == "and" and previous in _LARGE_NUMBERS and words[place + 1 : place + 2] and words[place + 1] in NUMBER_WORDS
+        if word in NUMBER_WORDS or joins:
+            if not previous:
+                masked.append(PLACEHOLDER)
+            previous = word if word in NUMBER_WORDS else previous
+        else:
+            masked.append(PLACEHOLDER if word[0].isdigit() else word)
+            previous = ""
+    return " ".join(masked)
 
 
-def content_tokens(question: str) -> list[str]:
-    """The article's preprocessing: lower case, no punctuation, words, no stop words."""
-    return [word for word in exact_form(question).split() if word not in STOP_WORDS]
+def content_tokens(form: str) -> list[str]:
+    """The words of an ``exact_form`` that are no stop words; together the article's preprocessing."""
+    return [word for word in form.split() if word not in STOP_WORDS]
 
 
 def ngrams(tokens: Sequence[str], n: int) -> frozenset[tuple[str, ...]]:

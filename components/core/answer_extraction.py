@@ -14,7 +14,9 @@ _STRONG = re.compile(
     r"####\s*|\b(?:the|my|our|so the|final)\s+(?:(?:final|correct|right)\s+)?answer\s+(?:is|would be|will be|equals)\b\s*:?\s*",
     re.IGNORECASE,
 )
-_WEAK = re.compile(r"(?:^|\n)[\s*_#>]*(?:(?:the\s+)?(?:final\s+|short\s+)?answer|a)[*_]*\s*[:：][*_]*\s*", re.IGNORECASE)
+_WEAK = re.compile(
+    r"(?:^|\n)[ \t*_#>]{0,12}(?:(?:the\s+)?(?:final\s+|short\s+)?answer|a)[*_]{0,3}[ \t]{0,3}[:：][*_]{0,3}\s*", re.IGNORECASE
+)
 _ANY_NUMBER = re.compile(rf"(?<![\w.])(?:[-+]\s?)?(?:\$\s?)?(?:[-+])?{NUMBER}(?:\s?%)?", re.IGNORECASE)
 _FORMULA = re.compile(r"(?<!\\)\$\$?((?:\\.|[^$\n\\]){1,300})\$\$?|\\\((.{1,300}?)\\\)|\\\[(.{1,300}?)\\\]", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?<!\b[A-Za-z])[.!?](?=\s+[A-Z\"'(]|\s*$)|\.\s*\*\*")
@@ -88,7 +90,7 @@ def _shorten(statement: str) -> str:
         return statement
     after = statement.rsplit("=", 1)[-1]
     found = list(_ANY_NUMBER.finditer(tidy(after)))
-    return found[0].group().strip() if len(found) == 1 else statement
+    return found[0].group().rstrip(". ") if len(found) == 1 else statement
 
 
 def _bare_answer(text: str) -> str | None:
@@ -111,13 +113,13 @@ def _last_number_or_formula(text: str) -> str | None:
         inner = next(group for group in formula.groups() if group is not None)
         if number is None or re.search(r"\d|\\|=", inner):
             return _strip(inner.rsplit("=", 1)[-1]) or None
-    return number.group().strip() if number else None
+    return number.group().rstrip(". ") if number else None
 
 
 def last_sentence_numbers(text: str) -> list[str]:
     """All numbers of the last sentence that holds any."""
     for sentence in reversed(re.split(r"(?<=[.!?])\s+|\n", text)):
-        found = [match.group().strip() for match in _ANY_NUMBER.finditer(sentence)]
+        found = [match.group().rstrip(". ") for match in _ANY_NUMBER.finditer(sentence)]
         if found:
             return found
     return []

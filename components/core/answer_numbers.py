@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
+
+from components.core.answer_units import FAMILIES, FAMILY_OF, MONEY, is_known, normalise_unit
 
 RELATIVE_TOLERANCE = Fraction(1, 1000)
 """Two numbers that are not integers are equal within this (Xwin-Math's evaluator, arXiv 2403.04706)."""
@@ -15,29 +17,6 @@ MAX_DIGITS = 4000
 MAX_EXPONENT = 400
 """Larger exponents are left undecided: nobody means them, and exact arithmetic on them is slow."""
 
-_FAMILIES: dict[str, dict[str, Fraction]] = {
-    "count": {"hundred": Fraction(100), "thousand": Fraction(10**3), "million": Fraction(10**6), "billion": Fraction(10**9),
-              "trillion": Fraction(10**12), "dozen": Fraction(12)},
-    "money": {"cent": Fraction(1), "dollar": Fraction(100)},
-    "metric length": {"mm": Fraction(1), "cm": Fraction(10), "m": Fraction(1000), "km": Fraction(10**6)},
-    "imperial length": {"inch": Fraction(1), "foot": Fraction(12), "yard": Fraction(36), "mile": Fraction(63360)},
-    "metric mass": {"mg": Fraction(1), "g": Fraction(1000), "kg": Fraction(10**6)},
-    "imperial mass": {"ounce": Fraction(1), "pound": Fraction(16)},
-    "time": {"second": Fraction(1), "minute": Fraction(60), "hour": Fraction(3600), "day": Fraction(86400), "week": Fraction(604800)},
-    "years": {"month": Fraction(1), "year": Fraction(12), "decade": Fraction(120)},
-    "metric volume": {"ml": Fraction(1), "cl": Fraction(10), "l": Fraction(1000)},
-    "imperial volume": {"cup": Fraction(1), "pint": Fraction(2), "quart": Fraction(4), "gallon": Fraction(16)},
-}  # fmt: skip
-_FAMILY_OF = {unit: family for family, units in _FAMILIES.items() for unit in units}
-_SPELLINGS = {
-    "$": "dollar", "usd": "dollar", "buck": "dollar", "¢": "cent", "€": "euro", "eur": "euro", "£": "pound", "gbp": "pound",
-    "₹": "rupee", "rs": "rupee", "millimeter": "mm", "millimetre": "mm", "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m",
-    "kilometer": "km", "kilometre": "km", "inches": "inch", "in": "inch", "feet": "foot", "ft": "foot", "yd": "yard", "mi": "mile",
-    "milligram": "mg", "gram": "g", "kilogram": "kg", "kilo": "kg", "oz": "ounce", "lb": "pound", "sec": "second", "min": "minute",
-    "hr": "hour", "h": "hour", "s": "second", "yr": "year", "milliliter": "ml", "millilitre": "ml", "liter": "l", "litre": "l",
-    "gal": "gallon", "qt": "quart", "°": "degree", "people": "person", "children": "child",
-}  # fmt: skip
-
 _SMALL = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
     "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
@@ -47,16 +26,16 @@ _WORDS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * value 
 _MULTIPLIERS = {"hundred": 100, "thousand": 1000, "million": 10**6}
 
 PLAIN = re.compile(r"[-+]?\d{1,4000}(?:\.\d{1,4000})?")
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d/])|\d+)"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,12}(?!\d)|\d{1,3}(?: \d{3}){1,4}(?![\d/])|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
-_POWER = r"(?:[eE][-+]?\d{1,4}|\s*\*\s*10\s*(?:\^|\*\*)\s*\{?\s*[-+]?\d{1,4}\s*\}?)"
+_POWER = r"(?:[eE][-+]?\d{1,4}|[ ]{0,2}\*[ ]{0,2}10[ ]{0,2}(?:\^|\*\*)[ ]{0,2}\{?[ ]{0,2}[-+]?\d{1,4}[ ]{0,2}\}?)"
 NUMBER = (
-    rf"(?:(?P<whole>\d[\d,]*)\s*(?:\s|\sand\s)\s*(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
-    rf"|(?P<left>{_DECIMAL})\s*(?P<over>[/:])\s*(?P<right>{_DECIMAL})"
+    r"(?:(?P<whole>\d{1,12}|\d{1,3}(?:,\d{3}){1,3})(?:[ ]{1,3}|[ ]and[ ])(?P<top>\d{1,12})[ ]{0,2}/[ ]{0,2}(?P<bottom>\d{1,12})"
+    rf"|(?P<left>{_DECIMAL})[ ]{{0,2}}(?P<over>[/:])[ ]{{0,2}}(?P<right>{_DECIMAL})"
     rf"|(?P<decimal>{_DECIMAL})(?P<power>{_POWER})?"
-    rf"|10\s*(?:\^|\*\*)\s*\{{?\s*(?P<ten>[-+]?\d{{1,4}})\s*\}}?)"
+    r"|10[ ]{0,2}(?:\^|\*\*)[ ]{0,2}\{?[ ]{0,2}(?P<ten>[-+]?\d{1,4})[ ]{0,2}\}?)"
 )
-"""One unsigned number; tidied text only."""
+"""One unsigned number. Every repetition of blanks is bounded: a text of nothing but blanks must not take quadratic time."""
 _CURRENCY = r"(?:us\s?\$|\$|€|£|₹|¢|rs\.?\s|usd\s|eur\s|gbp\s)"
 _LEAD = r"(?:(?:is|are|about|approximately|approx\.?|around|roughly|exactly|only|nearly|almost|a total of|≈|~|=)\s*)*"
 _QUANTITY = re.compile(
@@ -69,8 +48,7 @@ _REST = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """A number with what is written around it.
 
     Attributes:
@@ -92,7 +70,7 @@ class Quantity:
     @property
     def money(self) -> bool:
         """Whether the unit is a currency."""
-        return self.unit.split(" ")[0] in ("dollar", "cent", "euro", "rupee")
+        return self.unit.split(" ")[0] in MONEY
 
 
 def parse_quantity(text: str) -> Quantity | None:
@@ -104,7 +82,7 @@ def parse_quantity(text: str) -> Quantity | None:
     if len(text) > 2 * MAX_DIGITS:
         return None
     if PLAIN.fullmatch(text):
-        return _plain(text)
+        return plain_quantity(text)
     match = _QUANTITY.fullmatch(text)
     if not match:
         return _in_words(text)
@@ -125,9 +103,7 @@ def parse_quantity(text: str) -> Quantity | None:
         value *= 1000
     words = rest["unit"].strip(" .-()")
     attached = bool(words) and not rest["percent"] and match["rest"][:1].isalpha()
-    if attached and len(words) == 1 and words.lower() not in "gmhsl":
-        return None
-    if len(words) == 1 and words.isalpha() and words.lower() not in _SPELLINGS and words.lower() not in _FAMILY_OF:
+    if words.isalpha() and len(words) <= 2 and not is_known(words):
         return None
     if len(words.split()) > 8:
         return None
@@ -136,7 +112,8 @@ def parse_quantity(text: str) -> Quantity | None:
     return Quantity(value, exact, places, bool(rest["percent"]), unit, (attached and len(words) == 1) or time_of_day)
 
 
-def _plain(text: str) -> Quantity:
+def plain_quantity(text: str) -> Quantity:
+    """The quantity of a text that ``PLAIN`` matches."""
     if "." not in text:
         return Quantity(Fraction(int(text)))
     return Quantity(Fraction(text), False, len(text) - text.index(".") - 1)
@@ -205,10 +182,10 @@ def _compound(text: str) -> Quantity | None:
         if match is None or read is None:
             return None
         unit = normalise_unit(f"{match['currency'] or ''} {match['unit'] or ''}")
-        kind = _FAMILY_OF.get(unit, "")
+        kind = FAMILY_OF.get(unit, "")
         if not kind or kind == "count" or (family and kind != family):
             return None
-        scale = _FAMILIES[kind][unit]
+        scale = FAMILIES[kind][unit]
         if last is None:
             family, first, first_unit = kind, scale, unit
         elif scale >= last:
@@ -221,18 +198,7 @@ def _compound(text: str) -> Quantity | None:
 
 def bare_value(quantity: Quantity) -> Fraction:
     """The number without its unit; words that only multiply (``5 million``) are worked in."""
-    return quantity.value * _FAMILIES["count"].get(quantity.unit.split(" ")[0], 1)
-
-
-def normalise_unit(text: str) -> str:
-    """Unit words in one spelling and in the singular: ``US$`` to ``dollar``, ``Feet`` to ``foot``, ``duck eggs`` to ``duck egg``."""
-    words = []
-    for word in re.findall(r"[$€£₹¢°]|[a-z]+|[/^23²³]", text.lower().replace("us$", "$").replace("us $", "$")):
-        single = word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
-        words.append(_SPELLINGS.get(word) or _SPELLINGS.get(single) or single)
-    if words[:1] == words[1:2]:
-        words = words[1:]
-    return " ".join(words)
+    return quantity.value * FAMILIES["count"].get(quantity.unit.split(" ")[0], 1)
 
 
 def numbers_equal(left: Quantity, right: Quantity, ratio: Fraction = Fraction(1)) -> bool:
@@ -268,12 +234,12 @@ def compare_quantities(left: Quantity, right: Quantity) -> bool | None:
         return True if same and left.unit == right.unit and left.ambiguous == right.ambiguous else None
     if left.unit == right.unit:
         return same
-    families = _FAMILY_OF.get(left.unit), _FAMILY_OF.get(right.unit)
+    families = FAMILY_OF.get(left.unit), FAMILY_OF.get(right.unit)
     if not left.unit or not right.unit:
         named, bare = (left, right) if left.unit else (right, left)
         return _against_bare(named, bare, same)
     if families[0] and families[0] == families[1]:
-        scales = _FAMILIES[families[0]]
+        scales = FAMILIES[families[0]]
         return numbers_equal(left, right, scales[left.unit] / scales[right.unit])
     if not same:
         return False
@@ -284,12 +250,12 @@ def compare_quantities(left: Quantity, right: Quantity) -> bool | None:
 def _against_bare(named: Quantity, bare: Quantity, same: bool) -> bool | None:
     """A quantity with a unit against a bare number: open when a conversion within the unit's family would make them equal."""
     head = named.unit.split(" ")[0]
-    family = _FAMILY_OF.get(head, "")
+    family = FAMILY_OF.get(head, "")
     if family == "count":
-        if numbers_equal(named, bare, _FAMILIES[family][head]):
+        if numbers_equal(named, bare, FAMILIES[family][head]):
             return True
         return None if same else False
     if same:
         return True
-    scales = _FAMILIES.get(family, {})
+    scales = FAMILIES.get(family, {})
     return None if any(numbers_equal(named, bare, scales[head] / scale) for scale in scales.values() if scale != scales[head]) else False

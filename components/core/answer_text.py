@@ -13,7 +13,7 @@ _TABLE = str.maketrans({
 _SPACING = re.compile(r"(?<!\\)\\(?:left|right|displaystyle|!|,|;|:|quad|qquad|\s)(?![a-zA-Z])|~")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|textit|mathbf|textrm|operatorname|bf)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(
-    r"(?<![\d)])(\d+)?\s*\\frac\s*(?:\{\s*([-+]?\d+(?:\.\d+)?)\s*\}|(\d))\s*(?:\{\s*(\d+(?:\.\d+)?)\s*\}|(\d))(?!\s*[\d{\\(a-zA-Z])"
+    r"(?<![\d)])(\d+)?\s*\\frac\s*(?:\{\s*([-+]?\d+(?:\.\d+)?)\s*\}|(\d))\s*(?:\{\s*(\d+(?:\.\d+)?)\s*\}|(\d))(?!\s*(?:[\d{\\(]|(?!(?:[kcm]m|[km]?g|ml|[a-zA-Z]{3,})\b)[a-zA-Z]))"
 )
 
 
@@ -22,10 +22,12 @@ def tidy(text: str) -> str:
     text = text.translate(_TABLE)
     if "\\" in text or "$" in text or "{" in text:
         text = _tidy_latex(text)
-    text = re.sub(r"\*\*(?!\s*\d)|__|`", "", text)
-    text = re.sub(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", "*", text)
-    text = re.sub(r"\s+", " ", text).strip()
-    return re.sub(r"(?<=[^.])\.$", "", text).strip()
+    if "*" in text or "_" in text or "`" in text:
+        text = re.sub(r"(?<![\w)}])\*\*|\*\*(?![\w({\\])|__|`", "", text)
+    if "^" in text:
+        text = re.sub(r"(?<=\d)[ ]{0,2}[xX][ ]{0,2}(?=10[ ]{0,2}\^)", "*", text)
+    text = " ".join(text.split())
+    return re.sub(r"(?<=[^.])\.$|[,;:]$", "", text).strip() if text[-1:] in ".,;:" else text
 
 
 def _tidy_latex(text: str) -> str:

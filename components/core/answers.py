@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from components.core.answer_extraction import extract_answer, last_sentence_numbers, marked_answer
-from components.core.answer_numbers import PLAIN, Quantity, bare_value, compare_quantities, parse_quantity
+from components.core.answer_numbers import PLAIN, Quantity, bare_value, compare_quantities, parse_quantity, plain_quantity
 from components.core.answer_symbols import symbolically_equal
 from components.core.answer_text import last_boxed, split_items, tidy
 
 __all__ = ["Verdict", "canonical", "compare", "extract_answer", "is_correct"]
 
 TIME_LIMIT_S = 5.0
+MAX_LENGTH = 5000
+"""Longer answers are compared literally only; characters."""
 MAX_ITEMS = 12
 """Lists with more items are left undecided."""
 
@@ -61,8 +62,7 @@ class Verdict(NamedTuple):
     answer: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
+class _Parsed(NamedTuple):
     text: str
     """Tidied text."""
     key: str
@@ -173,9 +173,13 @@ def _number_text(value: Fraction) -> str:
 @lru_cache(maxsize=65536)
 def _parse(answer: str) -> _Parsed:
     """Read an answer once; the same reference and the usual wrong answers come again and again."""
+    if PLAIN.fullmatch(answer):
+        return _Parsed(answer, answer, "quantity", plain_quantity(answer))
+    if len(answer) > MAX_LENGTH:
+        return _Parsed(answer, answer, "other")
     text = tidy(answer)
     key = re.sub(r"(?<!\d)\s|\s(?!\d)|[{}]|(?<=\d),(?=\d{3}(?!\d))", "", text).lower()
-    if not text:
+    if not key:
         return _Parsed(text, key, "empty")
     quantity = parse_quantity(text)
     if quantity is not None:
@@ -251,12 +255,12 @@ def _inside_brackets(text: str) -> str | None:
 
 
 def _compare(left: _Parsed, right: _Parsed, time_limit_s: float) -> bool | None:
+    if left.quantity is not None and right.quantity is not None:
+        return True if left.key == right.key else compare_quantities(left.quantity, right.quantity)
     if "empty" in (left.kind, right.kind):
         return False
     if left.key == right.key:
         return True
-    if left.quantity is not None and right.quantity is not None:
-        return compare_quantities(left.quantity, right.quantity)
     if left.kind == right.kind == "list":
         return _compare_lists(left, right, time_limit_s)
     if left.kind == right.kind == "tuple":

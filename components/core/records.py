@@ -64,6 +64,8 @@ class Demonstration(Record, frozen=True, kw_only=True):
     solution: str
     answer: str
     """Short answer that the solution reaches."""
+    alternatives: list[str] = []
+    """``alternatives`` of the problem."""
     steps: int | None = None
     licence: str
     method: str
@@ -176,10 +178,11 @@ class ContaminationMatch(Record, frozen=True, kw_only=True):
     benchmark: str
     test_id: str
     train_id: str
+    """Problem id: a match concerns all solutions of the problem."""
     test_question: str
     train_question: str
     check: str
-    """``exact``, ``masked`` or ``jaccard``."""
+    """``exact``, ``masked``, ``jaccard``, or ``corpus`` (an exact match in the pretraining rows of the base model)."""
     cosine: float | None = None
     jaccard: list[float] = []
     """n-gram Jaccard for n = 1, 2, 3."""
@@ -228,8 +231,6 @@ class Score(Record, frozen=True, kw_only=True):
     """Number of steps (as a string) to {n, pass_at_1}."""
     mean_tokens: float = 0.0
     """Mean length of the greedy responses in tokens."""
-    split: str = ""
-    """``dev`` or ``test``; empty when the benchmark's rows are of both. Promotion decides on ``dev`` alone."""
 
 
 class StageRecord(Record, frozen=True, kw_only=True):

@@ -9,7 +9,9 @@ from typing import Any
 
 REDACTED = "[redacted]"
 
-SECRET_NAME = re.compile(r"(?i)(^|[_.-])(api_?key|secret|password|passwd|credentials|authorization|access_?key|private_?key|auth_?token|hf_?token|^token)$")
+SECRET_NAME = re.compile(
+    r"(?i)(^|[_.-])(api_?key|secret|password|passwd|credentials|authorization|access_?key|private_?key|auth_?token|hf_?token|^token)$"
+)
 """Names whose values are secrets. Only texts are replaced: ``max_tokens: 512`` is a count."""
 
 CREDENTIALS_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s:@]+(?::[^/\s@]*)?@")
@@ -20,10 +22,8 @@ MIN_SECRET_LENGTH = 8
 
 def environment_secrets() -> list[str]:
     """Values of the environment variables whose names say that they hold a secret, longest first."""
-    values = {
-        value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= MIN_SECRET_LENGTH
-    }
-    return sorted(values, key=len, reverse=True)
+    names = [name for name in os.environ if SECRET_NAME.search(name) or name.upper().endswith(("_TOKEN", "_PASSWORD"))]
+    return sorted({os.environ[name] for name in names if len(os.environ[name]) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
 
 
 def redact(value: Any) -> Any:
@@ -43,9 +43,7 @@ def redact(value: Any) -> Any:
 
 def _redact(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, Mapping):
-        return {
-            key: REDACTED if _is_secret(str(key), item) else _redact(item, secrets) for key, item in value.items()
-        }
+        return {key: REDACTED if _is_secret(str(key), item) else _redact(item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_redact(item, secrets) for item in value]
     if isinstance(value, str):

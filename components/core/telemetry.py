@@ -34,7 +34,8 @@ teacher = Gauge(
 )
 
 
-def _labels(task: StageRun | StageRecord) -> dict[str, str]:
+def task_labels(task: StageRun | StageRecord) -> dict[str, str]:
+    """Values of :data:`LABELS` for one task."""
     return {
         "pipeline": os.environ.get("TUTORLOOP_PIPELINE", "orca-math"),
         "run": os.environ.get("TUTORLOOP_RUN", "none"),
@@ -46,13 +47,13 @@ def _labels(task: StageRun | StageRecord) -> dict[str, str]:
 
 def stage_progress(run: StageRun, done: int, total: int) -> None:
     """Note how far the task is, and publish."""
-    progress.labels(**_labels(run)).set(done / total if total else 1.0)
-    _publish(_labels(run))
+    progress.labels(**task_labels(run)).set(done / total if total else 1.0)
+    _publish(task_labels(run))
 
 
 def stage_end(record: StageRecord) -> None:
     """Note the task's final figures, and publish."""
-    labels = _labels(record)
+    labels = task_labels(record)
     seconds.labels(**labels).set(record.seconds)
     failed.labels(**labels).set(0 if record.status == "succeeded" else 1)
     rows.labels(**labels, outcome="in").set(record.rows_in)

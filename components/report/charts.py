@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ class Mark:
     low: float = 0.0
     high: float = 0.0
     tooltip: str = ""
+    style: str = ""
+    """CSS class that colours it; that of its series when empty."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Series:
         style: CSS class that colours it (``m0``, ``control``, ...).
         marks: Bars, one a group (bar charts).
         points: (x, y) pairs (line charts).
+        smooth: Draw a moving average, with the points themselves faint behind it.
     """
 
     name: str
     style: str
     marks: Sequence[Mark] = ()
     points: Sequence[tuple[float, float]] = ()
+    smooth: bool = False
 
 
 class _IntervalBar(pygal.Bar):  # type: ignore[misc]
@@ -63,7 +68,7 @@ class _IntervalBar(pygal.Bar):  # type: ignore[misc]
 
     def _static_value(self, serie_node: Any, value: str, x: float, y: float, metadata: Any, *args: Any, **kwargs: Any) -> None:
         high = (metadata or {}).get("ci", {}).get("high")
-        top = y if high is None else self.view.y(high) - 0.45 * LABEL
+        top = y if high is None else self.view.y(high) - 0.6 * LABEL
         super()._static_value(serie_node, value, x, top, metadata, *args, **kwargs)
 
 
@@ -119,6 +124,7 @@ def interval_bars(title: str, groups: Sequence[str], series: Sequence[Series]) -
                     "value": mark.value * 100,
                     "ci": {"low": mark.low * 100, "high": mark.high * 100},
                     "formatter": lambda value: f"{value:.1f}",
+                    "node": {"class": mark.style or one.style},
                 }
                 for mark in one.marks
             ],
@@ -149,6 +155,7 @@ def lines(
         tooltip: Text shown when the pointer rests on a point; needs ``dots``.
     """
     scale = 100.0 if percent else 1.0
+    series = [part for one in series for part in _smoothed(one)]
     thinned = [[(float(x), y * scale) for x, y in _thin(one.points)] for one in series]
     values = [y for points in thinned for _, y in points]
     positions = [x for points in thinned for x, _ in points]
@@ -178,6 +185,17 @@ def lines(
         for one, points in zip(series, thinned, strict=True)
     ]
     return _finish(chart, title, series, tips)
+
+
+def _smoothed(series: Series) -> list[Series]:
+    """A noisy series as a faint line of its points and a line of their centred moving average over a tenth of the points."""
+    reach = len(series.points) // 20
+    if not series.smooth or reach < 1:
+        return [series]
+    values = [y for _, y in series.points]
+    windows = [values[max(0, at - reach) : at + reach + 1] for at in range(len(values))]
+    mean = [(x, sum(window) / len(window)) for (x, _), window in zip(series.points, windows, strict=True)]
+    return [dataclasses.replace(series, style=f"{series.style} raw"), dataclasses.replace(series, points=mean)]
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -225,4 +243,4 @@ def _finish(chart: Any, title: str, series: Sequence[Series], tips: Sequence[Seq
         if not node.get("class", "x"):
             del node.attrib["class"]
     # The tree was built from numbers and escaped texts by the XML writer, so that it is safe to place in the page as it is.
-    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704
+    return Markup(ElementTree.tostring(root, encoding="unicode"))

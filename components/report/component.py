@@ -7,7 +7,13 @@ from components.core.images import AGENTS
 
 
 @dsl.component(base_image=AGENTS, install_kfp_package=False)
-def report(ledger: Input[Artifact], decision: Input[Artifact], html: Output[HTML], summary: Output[Artifact], parameters: dict = {}):
+def report(
+    ledger: Input[Artifact],
+    decision: Input[Artifact],
+    html: Output[HTML],
+    summary: Output[Artifact],
+    parameters: dict = {},  # noqa: B006 - KFP takes the default from here
+):
     """Make the report of a run.
 
     Args:

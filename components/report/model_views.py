@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from components.core.records import Score
 from components.report.charts import Mark, Series, interval_bars, lines
-from components.report.statistics import Difference, difference
+from components.report.statistics import Difference, difference, is_dev
 from components.report.summary import ModelSummary, arm
 from components.report.tasks import model_round
 from components.report.verdict import control_reading
@@ -55,10 +55,16 @@ def what_it_is(model: ModelSummary, method: str) -> str:
     }.get(model.role, "compared for reference")
 
 
+def test_keys(models: Sequence[ModelSummary], main: str | None) -> list[str]:
+    """The test sets, the main one first; all benchmarks when there is no test set."""
+    keys = benchmark_keys(models, main)
+    return [key for key in keys if not is_dev(key)] or keys
+
+
 def benchmark_keys(models: Sequence[ModelSummary], main: str | None) -> list[str]:
     """All benchmarks: the main one first, then other test sets, then development sets."""
-    scores = {key: score for model in models for key, score in model.benchmarks.items()}
-    return sorted(scores, key=lambda key: (key != main, scores[key].split == "dev"))
+    keys = dict.fromkeys(key for model in models for key in model.benchmarks)
+    return sorted(keys, key=lambda key: (key != main, is_dev(key)))
 
 
 def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str,
     controls = {model_round(model.name): model.name for model in shown if model.role == "control"}
     groups = [model for model in shown if model.role != "control"]
     loop = [model.name for model in arm(shown)]
-    series = [Series("Loop", "loop", marks=[_mark(scores[model.name]) for model in groups])]
+    series = [Series("Loop", "m3", marks=[_mark(scores[model.name]) for model in groups])]
     if controls:
         paired = [controls.get(model_round(model.name)) for model in groups]
         series.append(Series("Matched control", "control", marks=[_mark(scores[name]) if name else Mark(None) for name in paired]))
@@ -93,10 +99,10 @@ def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str,
             }
         )
     first = next(iter(scores.values()))
-    legend = [("loop", "the loop: M0, M1, …")] + ([("control", "matched SFT control")] if controls else [])
+    legend = [("m3", "the loop"), ("control", "matched SFT control")] if controls else []
     return {
-        "name": first.benchmark,
-        "split": first.split,
+        "name": key,
+        "dev": is_dev(key),
         "n": integer(first.n),
         "figure": Figure(interval_bars(f"Accuracy on {key}", [model.name for model in groups], series), "Greedy accuracy, %", legend),
         "rows": rows,
@@ -105,7 +111,7 @@ def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str,
 
 def _mark(score: Score) -> Mark:
     text = f"{score.model}: {percent(score.pass_at_1)}, 95{NBSP}% interval {interval(score.low, score.high)}, {score.n} problems"
-    return Mark(score.pass_at_1, score.low, score.high, text)
+    return Mark(score.pass_at_1, score.low, score.high, text, style_of(score.model))
 
 
 def controls_table(differences: Sequence[Difference]) -> list[dict[str, Any]]:
@@ -173,13 +179,17 @@ def sampling(models: Sequence[ModelSummary], key: str) -> dict[str, Any] | None:
             {
                 "name": model.name,
                 "style": style_of(model.name),
-                "greedy": percent(score.pass_at_1),
-                "ratio": percent(score.pass_ratio_at_n) if score.pass_ratio_at_n is not None else "",
-                "pass": percent(score.pass_at_n[str(score.samples)]) if str(score.samples) in score.pass_at_n else "",
-                "majority": percent(score.majority_at_n[str(score.samples)]) if str(score.samples) in score.majority_at_n else "",
+                "greedy": _cell(score.pass_at_1),
+                "ratio": _cell(score.pass_ratio_at_n),
+                "pass": _cell(score.pass_at_n.get(str(score.samples))),
+                "majority": _cell(score.majority_at_n.get(str(score.samples))),
             }
         )
     return {"key": key, "samples": pools[-1].benchmarks[key].samples, "figures": figures, "rows": table}
+
+
+def _cell(share: float | None) -> str:
+    return "" if share is None else f"{share * 100:.1f}"
 
 
 def slices(models: Sequence[ModelSummary], key: str) -> dict[str, Any] | None:
@@ -234,5 +244,5 @@ def _slice_row(models: Sequence[ModelSummary], key: str, part: str, name: str) -
     return {
         "name": name,
         "n": integer(max((cell["n"] for cell in cells if cell), default=0)),
-        "cells": [f"{cell['pass_at_1'] * 100:.1f}" if cell else "" for cell in cells],
+        "cells": [_cell(cell["pass_at_1"]) if cell else "" for cell in cells],
     }

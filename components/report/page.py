@@ -10,7 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.core.records import StageRecord
-from components.report.model_views import accuracy, benchmark_keys, controls_table, sampling, slices, style_of
+from components.report.model_views import accuracy, benchmark_keys, controls_table, sampling, slices, test_keys
 from components.report.run_views import (
     counts,
     facts,
@@ -67,22 +67,27 @@ def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[s
     tasks = group_tasks(records)
     models = summarise_models(records)
     keys = benchmark_keys(models, summary.main_benchmark)
-    method = next((str(task.options["method"]) for task in tasks if task.stage == "preference_tuning" and "method" in task.options), "")
-    shown = {kind: examples(records, kind, EXAMPLES) for kind in EXAMPLE_KINDS}
+    tests = test_keys(models, summary.main_benchmark)
+    tuned = [task for task in tasks if task.stage == "preference_tuning"]
+    method = next((str(task.lineage["method"]) for task in tuned if "method" in task.lineage), "")
+    final = [record for record in records if record.stage == "evaluation" and record.scores and record.scores[0].model == _final(summary)]
+    shown = {kind: examples(final if kind.startswith("result_") else records, kind, EXAMPLES) for kind in EXAMPLE_KINDS}
     context = {
-        "css": Markup(_template("report.css")),  # noqa: S704 - our own style sheet
+        "css": Markup(_template("report.css")),
         "verdict": summary.verdict,
         "facts": facts(records, summary.usage),
         "tiles": tiles(summary, decision),
         "benchmarks": [accuracy(models, key, method) for key in keys],
-        "controls": controls_table(summary.controls),
-        "sampling": [card for key in keys if (card := sampling(models, key))],
-        "slices": [card for key in keys if (card := slices(models, key))],
-        "training": training(tasks, _task_style),
+        "duels": controls_table([change for change in summary.controls if change.benchmark == summary.main_benchmark]),
+        "controls": controls_table([change for change in summary.controls if change.benchmark != summary.main_benchmark]),
+        "sampling": [card for key in tests if (card := sampling(models, key))],
+        "slices": [card for key in tests if (card := slices(models, key))],
+        "training": training(tasks),
         "flow": flow(tasks),
         "preferences": counts(tasks, "preferences"),
         "judging": counts(tasks, "judging"),
-        "contamination": counts(tasks, "contamination"),
+        "contamination": counts(tasks, "contamination", lambda name: "_tests_" not in name),
+        "tuned": counts(tasks, "preference_tuning"),
         "checked": any(task.stage == "contamination" for task in tasks),
         "matches": examples([record for record in records if record.stage == "contamination"], "match", MATCHES),
         "examples": shown,
@@ -97,15 +102,12 @@ def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[s
     return environment().get_template("report.html").render(context)
 
 
+def _final(summary: Summary) -> str:
+    loop = arm(summary.models)
+    return loop[-1].name if loop else ""
+
+
 EXAMPLE_KINDS = ("seed", "problem", "suggestion", "demonstration", "right", "wrong", "pair", "result_right", "result_wrong")
-
-
-def _task_style(task: str) -> str:
-    """Colour of a training task: that of the model that it trains, when its name says so."""
-    for word in reversed(task.replace("(", " ").replace(")", " ").split()):
-        if style_of(word) != "other":
-            return style_of(word)
-    return "control" if "control" in task else "m1"
 
 
 def tiles(summary: Summary, decision: Mapping[str, Any] | None) -> list[dict[str, str]]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import os.path
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from components.core.records import StageRecord, Usage
 from components.core.redaction import redact
 from components.report.charts import Series, lines
-from components.report.model_views import Figure
-from components.report.tasks import Task, wall_seconds
-from components.report.wording import dollars, duration, integer, number, percent, words
+from components.report.model_views import Figure, style_of
+from components.report.tasks import Task, model_round, wall_seconds
+from components.report.wording import dollars, duration, integer, listing, number, percent, words
 
-SHARES = ("share", "precision", "recall", "rate", "agreement", "accuracy")
+SHARES = {"share", "precision", "recall", "rate", "ratio", "accuracy", "agrees"}
 """A count with one of these in its name is shown as per cent."""
 
 
@@ -29,11 +29,12 @@ def facts(records: Sequence[StageRecord], usage: Usage) -> list[str]:
     return line
 
 
-def flow(tasks: Iterable[Task]) -> list[dict[str, Any]]:
-    """Rows in, kept and dropped by task and reason."""
-    table = []
+def flow(tasks: Iterable[Task]) -> dict[str, Any]:
+    """Rows in, kept and dropped by task and reason; tasks that handed on what they got are only named."""
+    table, unchanged = [], []
     for task in tasks:
-        if not (task.rows_in or task.rows_kept):
+        if not task.dropped and task.rows_kept == task.rows_in:
+            unchanged += [task.name] if task.rows_in else []
             continue
         dropped = sum(task.dropped.values())
         whole = task.rows_kept + dropped or 1
@@ -48,7 +49,7 @@ def flow(tasks: Iterable[Task]) -> list[dict[str, Any]]:
                 "reasons": [(words(reason), integer(count)) for reason, count in sorted(task.dropped.items(), key=lambda item: -item[1])],
             }
         )
-    return table
+    return {"rows": table, "unchanged": listing(unchanged)}
 
 
 def counts(tasks: Iterable[Task], stage: str, names: Callable[[str], bool] = lambda name: True) -> list[dict[str, Any]]:
@@ -61,7 +62,7 @@ def counts(tasks: Iterable[Task], stage: str, names: Callable[[str], bool] = lam
 
 
 def _count(name: str, value: float) -> str:
-    return percent(value) if set(name.split("_")) & set(SHARES) and 0 <= value <= 1 else number(value)
+    return percent(value) if not SHARES.isdisjoint(name.split("_")) and 0 <= value <= 1 else number(value)
 
 
 def teacher(tasks: Iterable[Task], total: Usage) -> dict[str, Any] | None:
@@ -103,42 +104,52 @@ def timing(tasks: Sequence[Task], records: Sequence[StageRecord]) -> dict[str, A
     }
 
 
-def training(tasks: Iterable[Task], style: Callable[[str], str]) -> list[dict[str, Any]]:
-    """Training curves, one group a stage: loss, reward margins, accuracy of the rewards, response length."""
-    groups = []
-    for stage, title in (("base_model", "Base model"), ("sft", "Supervised tuning"), ("preference_tuning", "Preference tuning and its control")):
-        trained = [task for task in tasks if task.stage == stage and task.curves]
-        figures = [
-            figure
-            for caption, note, wanted in FAMILIES
-            if (figure := _family(trained, caption, note, wanted, lambda task: style(task.name))) is not None
-        ]
-        if figures:
-            groups.append({"title": title, "figures": figures})
-    return groups
+def training(tasks: Iterable[Task]) -> list[dict[str, Any]]:
+    """Training curves: loss of the supervised stages; loss, rewards and response length of preference tuning and its control."""
+    trained = [task for task in tasks if task.curves]
+    supervised = [
+        figure
+        for stage, name in (("base_model", "Base model: loss"), ("sft", "Supervised tuning: loss"))
+        if (figure := _family([task for task in trained if task.stage == stage], name, "", FAMILIES[0][2])) is not None
+    ]
+    tuned = [task for task in trained if task.stage == "preference_tuning"]
+    preference = [figure for caption, note, wanted in FAMILIES if (figure := _family(tuned, caption, note, wanted)) is not None]
+    groups = [("Supervised training", supervised), ("Preference tuning and its matched control", preference)]
+    return [{"title": title, "figures": figures} for title, figures in groups if figures]
+
+
+def model_made(task: Task) -> str:
+    """Name of the model that a training task makes."""
+    words_of_name = task.name.split()
+    names = [word for word in words_of_name if model_round(word) is not None]
+    if not names:
+        return {"base_model": "M0", "sft": "M1"}.get(task.stage, task.name)
+    return f"{names[-1]}-control" if "control" in words_of_name else names[-1]
 
 
 FAMILIES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("Loss", "", lambda name: name in ("loss", "eval_loss")),
     ("Reward margin", "reward of the chosen answer minus reward of the rejected one", lambda name: name == "rewards/margins"),
     ("Chosen answer ranked above rejected, share", "", lambda name: name == "rewards/accuracies"),
-    ("Response length, tokens", "drift here means that the model learns to talk more, or less, not better",
-     lambda name: ("length" in name or "tokens" in name) and "num_tokens" not in name),
+    (
+        "Response length, tokens",
+        "drift here means that the model learns to talk more, or less, not better",
+        lambda name: name.endswith(("length", "_tokens")) and name != "num_tokens",
+    ),
 )
 """Charts of the training log: caption, note and the keys of the log that belong to it."""
 
 
-def _family(
-    tasks: Sequence[Task], caption: str, note: str, wanted: Callable[[str], bool], style: Callable[[Task], str]
-) -> Figure | None:
+def _family(tasks: Sequence[Task], caption: str, note: str, wanted: Callable[[str], bool]) -> Figure | None:
     series = []
     for task in tasks:
         keys = sorted({key for row in task.curves for key in row if wanted(key)})
         for index, key in enumerate(keys):
             points = [(float(row.get("step", at)), row[key]) for at, row in enumerate(task.curves, start=1) if key in row]
             if len(points) > 1:
-                name = task.name if len(keys) == 1 else f"{task.name}, {words(key)}"
-                series.append(Series(name, f"{style(task)} dash{index}", points=points))
+                model = model_made(task)
+                name = model if len(keys) == 1 else f"{model}, {words(key)}"
+                series.append(Series(name, f"{style_of(model)} dash{index}", points=points, smooth=True))
     if not series:
         return None
     return Figure(lines(caption, series, x_title="step"), caption, [(one.style, one.name) for one in series], note)
@@ -146,8 +157,8 @@ def _family(
 
 def pair_texts(chosen: str, rejected: str) -> dict[str, str]:
     """Split two answers at the first word in which they differ."""
-    shared = os.path.commonprefix([chosen, rejected])
-    shared = shared[: max(shared.rfind(" "), shared.rfind("\n")) + 1]
+    same = sum(1 for _ in itertools.takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False)))
+    shared = chosen[: max(chosen.rfind(" ", 0, same), chosen.rfind("\n", 0, same)) + 1]
     return {"shared": shared, "chosen": chosen[len(shared) :], "rejected": rejected[len(shared) :]}
 
 

@@ -11,7 +11,6 @@ class Difference(Record, frozen=True, kw_only=True):
     """How much better one model is than another on one benchmark."""
 
     benchmark: str
-    """Key of the benchmark (``benchmark_key``)."""
     first: str
     """Name of the model that should be better."""
     second: str
@@ -33,9 +32,9 @@ class Difference(Record, frozen=True, kw_only=True):
         return self.low > 0 or self.high < 0
 
 
-def benchmark_key(score: Score) -> str:
-    """Name of a benchmark within the report: development problems are told apart from test problems."""
-    return f"{score.benchmark} (dev)" if score.split == "dev" else score.benchmark
+def is_dev(benchmark: str) -> bool:
+    """Whether a benchmark holds the development problems of its set: evaluation gives these names that end in ``-dev``."""
+    return benchmark.endswith("-dev")
 
 
 def difference(first: Score, second: Score) -> Difference:
@@ -56,7 +55,7 @@ def difference(first: Score, second: Score) -> Difference:
     down = math.hypot(first.pass_at_1 - first.low, second.high - second.pass_at_1)
     up = math.hypot(first.high - first.pass_at_1, second.pass_at_1 - second.low)
     return Difference(
-        benchmark=benchmark_key(first),
+        benchmark=first.benchmark,
         first=first.model,
         second=second.model,
         n=first.n,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.core.records import Record, Score, StageRecord, Usage
-from components.report.statistics import Difference, benchmark_key, difference
+from components.report.statistics import Difference, difference, is_dev
 from components.report.tasks import group_tasks, latest_scores, model_order, model_role, model_round
 
 SCHEMA = "tutorloop.report/1"
@@ -19,7 +19,10 @@ class ModelSummary(Record, frozen=True, kw_only=True):
     role: str
     """``base``, ``sft``, ``preference``, ``control`` or ``other``."""
     benchmarks: dict[str, Score]
-    """Benchmark key to score: ``pass_at_1``, ``n``, ``low``, ``high``, ``pass_at_n``, ``pass_ratio_at_n``, ``majority_at_n``, ..."""
+    """Benchmark to score: ``pass_at_1``, ``n``, ``low``, ``high``, ``pass_at_n``, ``pass_ratio_at_n``, ``majority_at_n``, ...
+
+    Names of development sets end in ``-dev``.
+    """
 
 
 class StageSummary(Record, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ class Summary(Record, frozen=True, kw_only=True):
     schema: str = SCHEMA
     verdict: Verdict
     main_benchmark: str | None
-    """Key of the benchmark that the verdict speaks of: the largest test set."""
+    """The benchmark that the verdict speaks of: the largest test set."""
     models: list[ModelSummary]
     growth: list[Difference]
     """Final model against the base model, on every benchmark that both were measured on."""
@@ -62,14 +65,14 @@ class Summary(Record, frozen=True, kw_only=True):
     contamination: dict[str, float]
     """Counts of the contamination stage: rows in and kept, dropped rows by reason and the stage's own counts."""
     promotion: dict[str, Any] | None
-    """The promotion decision without its per-problem results; None when there is none."""
+    """The promotion decision; None when there is none."""
 
 
 def summarise_models(records: Sequence[StageRecord]) -> list[ModelSummary]:
     """Scores by model, models in the order of the loop."""
     by_model: dict[str, dict[str, Score]] = {}
     for score in latest_scores(records):
-        by_model.setdefault(score.model, {})[benchmark_key(score)] = score
+        by_model.setdefault(score.model, {})[score.benchmark] = score
     return [ModelSummary(name=name, role=model_role(name), benchmarks=by_model[name]) for name in sorted(by_model, key=model_order)]
 
 
@@ -78,7 +81,7 @@ def main_benchmark(models: Sequence[ModelSummary]) -> str | None:
     ranks: dict[str, tuple[int, bool, int]] = {}
     for model in models:
         for key, score in model.benchmarks.items():
-            ranks[key] = (ranks.get(key, (0, False, 0))[0] + 1, score.split != "dev", score.n)
+            ranks[key] = (ranks.get(key, (0, False, 0))[0] + 1, not is_dev(key), score.n)
     return max(ranks, key=lambda key: (ranks[key][1], ranks[key][0], ranks[key][2])) if ranks else None
 
 
@@ -152,5 +155,5 @@ def summarise(records: Sequence[StageRecord], decision: Mapping[str, Any] | None
             for record in records
         ],
         contamination=contamination_counts(records),
-        promotion={name: value for name, value in decision.items() if name != "outcomes"} if decision else None,
+        promotion=dict(decision) if decision else None,
     )

@@ -10,8 +10,11 @@ from typing import Any
 
 from components.core.records import Score, StageRecord, Usage
 
-RATIO_WORDS = ("share", "precision", "recall", "rate", "ratio", "mean", "accuracy", "agreement", "f1", "threshold")
+RATIO_WORDS = {"share", "precision", "recall", "rate", "ratio", "mean", "accuracy", "agrees"}
 """A count with one of these in its name is averaged over shards; every other count is added up."""
+
+SAME_IN_ALL_SHARDS = ("_n", "_undecided")
+"""Endings of counts that every shard measures on the same rows: averaged as well."""
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Task:
 
 
 def _is_ratio(name: str) -> bool:
-    return any(word in name.lower().split("_") for word in RATIO_WORDS)
+    return not RATIO_WORDS.isdisjoint(name.split("_")) or name.endswith(SAME_IN_ALL_SHARDS)
 
 
 def group_tasks(records: Iterable[StageRecord]) -> list[Task]:
@@ -78,22 +81,24 @@ def wall_seconds(records: Iterable[StageRecord]) -> float:
 
 
 def examples(records: Iterable[StageRecord], kind: str, limit: int) -> list[dict[str, Any]]:
-    """Rows of one kind that tasks kept for people to read, taken from the tasks in turn, at most ``limit``."""
+    """Rows of one kind that tasks kept for people to read, taken from the tasks in turn, at most ``limit``, each once."""
     pools = [list(record.examples.get(kind, [])) for record in records]
     chosen: list[dict[str, Any]] = []
     while len(chosen) < limit and any(pools):
         for pool in pools:
             if pool and len(chosen) < limit:
-                chosen.append(pool.pop(0))
+                row = pool.pop(0)
+                if row not in chosen:
+                    chosen.append(row)
     return chosen
 
 
 def latest_scores(records: Iterable[StageRecord]) -> list[Score]:
-    """Scores of the ledger; of several for the same model, benchmark and split the last one counts."""
-    scores: dict[tuple[str, str, str], Score] = {}
+    """Scores of the ledger; of several for the same model and benchmark the last one counts."""
+    scores: dict[tuple[str, str], Score] = {}
     for record in records:
         for score in record.scores:
-            scores[(score.model, score.benchmark, score.split)] = score
+            scores[(score.model, score.benchmark)] = score
     return list(scores.values())
 
 

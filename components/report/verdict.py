@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.core.records import Score, StageRecord
-from components.report.statistics import Difference
+from components.report.statistics import Difference, is_dev
 from components.report.summary import (
     ModelSummary,
     Verdict,
@@ -58,10 +59,9 @@ def control_reading(change: Difference) -> str:
 def _unmeasured(models: Sequence[ModelSummary], key: str | None) -> tuple[str, str, list[str]]:
     if not models or key is None:
         return "No model was evaluated in this run.", "neutral", []
-    model = next(model for model in models if key in model.benchmarks)
-    return f"{model.name} solves {percent(model.benchmarks[key].pass_at_1)} of {key}.", "neutral", [
-        f"{_solved(model.benchmarks[key])}. No earlier model of the loop was measured on the same problems, so this says nothing about growth."
-    ]
+    score = next(model.benchmarks[key] for model in models if key in model.benchmarks)
+    text = f"{_solved(score)}. No earlier model of the loop was measured on the same problems: this says nothing about growth."
+    return f"{score.model} solves {percent(score.pass_at_1)} of {key}.", "neutral", [text]
 
 
 def _headline(change: Difference) -> tuple[str, str]:
@@ -76,7 +76,7 @@ def _headline(change: Difference) -> tuple[str, str]:
 
 
 def _solved(score: Score) -> str:
-    kind = "development" if score.split == "dev" else "held-out"
+    kind = "development" if is_dev(score.benchmark) else "held-out"
     right = integer(score.pass_at_1 * score.n)
     return (
         f"{score.model} solves {right} of {integer(score.n)} {kind} problems of {score.benchmark} "
@@ -90,7 +90,7 @@ def _growth_sentence(change: Difference, models: Sequence[ModelSummary], key: st
     text += f"That is {points(change.gain)} points, with a 95{chr(160)}% interval of {gain_interval(change.low, change.high)}"
     text += ": more than chance explains." if change.clear else ", which includes zero: chance alone could explain it."
     if len(scores) > 2:
-        steps = [(after.pass_at_1 - before.pass_at_1, before.model, after.model) for before, after in zip(scores, scores[1:], strict=False)]
+        steps = [(after.pass_at_1 - before.pass_at_1, before.model, after.model) for before, after in itertools.pairwise(scores)]
         largest = max(steps)
         if largest[0] > 0:
             text += f" The largest step was {largest[1]} to {largest[2]} ({points(largest[0])})."
@@ -98,7 +98,7 @@ def _growth_sentence(change: Difference, models: Sequence[ModelSummary], key: st
 
 
 def _elsewhere(changes: Sequence[Difference], key: str) -> list[str]:
-    others = [change for change in changes if change.benchmark != key]
+    others = [change for change in changes if change.benchmark != key and not is_dev(change.benchmark)]
     if not others:
         return []
     better = [f"{change.benchmark} ({points(change.gain)})" for change in others if change.low > 0]
@@ -107,7 +107,7 @@ def _elsewhere(changes: Sequence[Difference], key: str) -> list[str]:
     parts = [f"clearly better on {listing(better)}"] if better else []
     parts += [f"clearly worse on {listing(worse)}"] if worse else []
     parts += [f"no clear change on {listing(open_)}"] if open_ else []
-    return [f"On the other benchmarks: {'; '.join(parts)}."]
+    return [f"On the other test sets: {'; '.join(parts)}."]
 
 
 def _control_sentences(models: Sequence[ModelSummary], key: str) -> list[str]:
@@ -145,7 +145,7 @@ def _contamination_sentence(records: Sequence[StageRecord]) -> list[str]:
     figures = contamination_counts(records)
     if not figures:
         return []
-    removed = sum(count for name, count in figures.items() if name.startswith("dropped_"))
+    removed = sum(count for name, count in figures.items() if name.startswith("dropped_contaminated"))
     checked = f"the contamination gate checked {integer(figures['rows_in'])} training rows against the evaluation problems"
     if removed:
         return [f"Before training, {checked} and removed {integer(removed)} that were too close."]

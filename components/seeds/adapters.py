@@ -66,7 +66,7 @@ def check_options(source: SourceOptions, where: str) -> None:
         raise ParameterError(f"{where}.count", source.count, "only with the adapter builtin; use limit for other sets")
     for name in ("uri", "fields", "config", "revision", "dev_share"):
         if builtin and getattr(source, name):
-            raise ParameterError(f"{where}.{name}", getattr(source, name), "not set for the adapter builtin, which makes its problems itself")
+            raise ParameterError(f"{where}.{name}", getattr(source, name), "not set for the adapter builtin, which makes its own problems")
     if source.fields and source.adapter != "jsonl":
         raise ParameterError(f"{where}.fields", source.fields, "only with the adapter jsonl")
     for name in source.fields:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from components.core.options import Options
 
@@ -58,7 +58,7 @@ class SourceOptions(Options, frozen=True, kw_only=True):
     dev_share: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     choices: bool = False
     malformed: Literal["fail", "drop"] = "fail"
-    fields: dict[str, str] = {}
+    fields: dict[str, str] = field(default_factory=dict)
     config: str = ""
     revision: str = ""
     count: Count = 0

@@ -31,11 +31,8 @@ def resolve_split(source: SourceOptions, seeds: bool, where: str) -> str:
     file_name = "" if source.uri.startswith("hub:") else source.uri.rstrip("/").rsplit("/", 1)[-1]
     told = named_split(file_name) if "." in file_name else ""
     adapter = ADAPTERS.get(source.adapter)
-    if source.dev_share or seeds:
-        default = "test" if adapter and adapter.evaluation_only else "train"
-    else:
-        default = "test"
-    split = source.split or told or default
+    trains = (seeds or source.dev_share > 0) and not (adapter and adapter.evaluation_only)
+    split = source.split or told or ("train" if trains else "test")
     if seeds and told == "test":
         raise ParameterError(f"{where}.uri", source.uri, "a file of train or dev problems: by its name this one holds test problems")
     if seeds and split == "test":

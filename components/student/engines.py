@@ -119,9 +119,7 @@ class TransformersEngine:
         if self.workers > 1:
             per_batch = min(per_batch, -(-len(prompts) // self.workers))
         batches = [order[start : start + per_batch] for start in range(0, len(order), per_batch)]
-        jobs = [
-            _Job([prompts[i] for i in batch], [list(seeds[i]) for i in batch], temperature, top_p, max_new_tokens) for batch in batches
-        ]
+        jobs = [_Job([prompts[i] for i in batch], [list(seeds[i]) for i in batch], temperature, top_p, max_new_tokens) for batch in batches]
         results: list[list[Completion]] = [[] for _ in prompts]
         finished = 0
         for batch, completions in zip(batches, self._run(jobs), strict=True):

@@ -37,7 +37,7 @@ class ModelInfo(Record, frozen=True, kw_only=True):
     parameters: int
     digest: str
     """SHA-256 over the folder's other files."""
-    training: dict[str, float | str] = {}
+    training: dict[str, float | str] = msgspec.field(default_factory=dict)
     """Stage, arm, steps and rows that made it from its parent."""
 
 

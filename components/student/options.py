@@ -108,6 +108,9 @@ class TinyOptions(Options, frozen=True, kw_only=True):
         learning_rate: Peak of AdamW's cosine schedule.
         max_steps: Reasoning steps of the longest generated problem.
         max_number: Largest number in a generated problem.
+        families: Families of problems, by their names in ``word_problems``; empty is all.
+        retargeted: Share of problems that ask for another quantity than the last one.
+        hardened: Share of problems that were made harder.
         wrong_step: Share of solution steps that use a wrong operation or operand.
         wrong_result: Share of solution steps whose result is miscalculated.
     """
@@ -123,6 +126,9 @@ class TinyOptions(Options, frozen=True, kw_only=True):
     learning_rate: Rate = 3e-3
     max_steps: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
     max_number: Annotated[int, msgspec.Meta(ge=10)] = 60
+    families: list[str] = msgspec.field(default_factory=list)
+    retargeted: Share = 0.15
+    hardened: Share = 0.15
     wrong_step: Share = 0.25
     wrong_result: Share = 0.125
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from components.student.chat import Chat
 from components.student.options import TinyOptions
-from components.student.rows import Encoded, bucketed, encode_rows
+from components.student.rows import Encoded, arrange, encode_rows
 from components.word_problems.problems import generate_many, noisy_solution
 
 PAD, END = "<pad>", "<end>"
@@ -44,9 +44,17 @@ def make_corpus(options: TinyOptions, seed: int, avoid: Collection[str]) -> list
         avoid: Normalised benchmark questions.
     """
     problems = generate_many(
-        seed, options.rows, split="pretraining", max_steps=options.max_steps, max_number=options.max_number, avoid=avoid
+        seed,
+        options.rows,
+        split="pretraining",
+        max_steps=options.max_steps,
+        max_number=options.max_number,
+        avoid=avoid,
+        families=options.families,
+        retargeted=options.retargeted,
+        hardened=options.hardened,
     )
-    rng = random.Random(f"noise {seed}")  # noqa: S311
+    rng = random.Random(f"noise {seed}")
     return [
         CorpusRow(
             problem.question,
@@ -99,7 +107,7 @@ def build_model(tokenizer: Any, options: TinyOptions, seed: int) -> Any:
 
 
 def pretrain(
-    model: Any, rows: Sequence[Encoded], options: TinyOptions, seed: int, progress: Callable[[int, int, float], None]
+    model: Any, rows: Sequence[Encoded], options: TinyOptions, seed: int, progress: Callable[[int, int], None]
 ) -> list[dict[str, float]]:
     """Train once over the rows, loss on completions only.
 
@@ -110,7 +118,7 @@ def pretrain(
         rows: Encoded corpus.
         options: Batch size and learning rate.
         seed: Of the order of the rows.
-        progress: Called with steps done, steps in all and the loss.
+        progress: Called with steps done and steps in all.
 
     Returns:
         The training curve.
@@ -118,7 +126,8 @@ def pretrain(
     import torch
 
     model.train()
-    batches = bucketed(rows, options.batch_size, seed)
+    order = arrange([len(row) for row in rows], options.batch_size, seed)
+    batches = [[rows[index] for index in batch] for batch in order]
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.0, fused=True)
     warmup = max(1, len(batches) // 50)
     curve: list[dict[str, float]] = []
@@ -138,7 +147,7 @@ def pretrain(
         if (step + 1) % every == 0:
             curve.append({"step": float(step + 1), "loss": gathered / every, "learning_rate": rate})
             gathered = 0.0
-        progress(step + 1, len(batches), float(loss.detach()))
+        progress(step + 1, len(batches))
     return curve
 
 
@@ -146,7 +155,7 @@ def completion_loss(model: Any, batch: Sequence[Encoded]) -> Any:
     """Mean negative log-likelihood per completion token; logits are computed at completion positions only."""
     import torch
 
-    width = max(len(row.prompt) + len(row.completion) for row in batch)
+    width = max(len(row) for row in batch)
     ids = torch.zeros((len(batch), width), dtype=torch.long)
     predicts = torch.zeros((len(batch), width), dtype=torch.bool)
     for index, row in enumerate(batch):
@@ -165,7 +174,7 @@ def build(
     chat_format: str,
     seed: int,
     avoid: Collection[str],
-    progress: Callable[[int, int, float], None],
+    progress: Callable[[int, int], None],
 ) -> tuple[Any, Any, list[CorpusRow], list[dict[str, float]]]:
     """Tokenizer, pretrained model, corpus and training curve.
 
@@ -174,7 +183,7 @@ def build(
         chat_format: Format that the corpus is written in.
         seed: Of corpus, weights and order.
         avoid: Normalised benchmark questions that the corpus must not hold.
-        progress: Called with steps done, steps in all and the loss.
+        progress: Called with steps done and steps in all.
     """
     corpus = make_corpus(options, seed, avoid)
     tokenizer = build_tokenizer(_tokenizer_texts(corpus, chat_format), options.vocabulary)

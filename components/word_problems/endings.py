@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from components.word_problems.grammar import Ask, Closing, Expansion, Tail
 
+
+def held(container: str) -> Ask:
+    """How to ask what each container of a placeholder (``c`` or ``k``) holds."""
+    box = "{" + container + "}"
+    return Ask(
+        "the number of {o} in each of the " + box,
+        f"How many {{o}} are in each of the {box}? | How many {{o}} does each of the {box} hold?",
+    )
+
+
+UNIT_PRICE_ASK = Ask(
+    "the price of one of the {o} in dollars",
+    "How many dollars does each one cost? | How many dollars is one of the {o}?",
+)
 OPENING = "{n} has {a} {o}. | {n} starts with {a} {o}. | At first {n} has {a} {o}."
 OPENING_ASK = Ask(
     "the number of {o} that {n} has at first",
@@ -11,11 +25,11 @@ OPENING_ASK = Ask(
 )
 EXPANSIONS = (
     Expansion(
-        "{n} has {g} {c} with {p} {o} in each. | {n} starts with {g} {c} of {p} {o}. | At first {n} has {g} {c} of {p} {o}.",
+        "{n} has {g} {k} with {p} {o} in each. | {n} starts with {g} {k} of {p} {o}. | At first {n} has {g} {k} of {p} {o}.",
         "*",
         {
-            "g": Ask("the number of {c}", "How many {c} does {n} have at first? | How many {c} does {n} start with?"),
-            "p": Ask("the number of {o} in each of the {c}", "How many {o} are in each of the {c}? | How many {o} does each of the {c} hold?"),
+            "g": Ask("the number of {k}", "How many {k} does {n} have at first? | How many {k} does {n} start with?"),
+            "p": held("k"),
         },
     ),
     Expansion(

@@ -16,6 +16,8 @@ from components.word_problems.endings import (
     PAYS,
     TOGETHER,
     TOGETHER_TAILS,
+    UNIT_PRICE_ASK,
+    held,
 )
 from components.word_problems.families_more import MORE_FAMILIES
 from components.word_problems.grammar import Ask, Closing, Family
@@ -59,7 +61,7 @@ _FAMILIES = (
         ),
         {
             "a": Ask("the number of {c}", "How many {c} does {n} have? | How many {c} are there?"),
-            "b": Ask("the number of {o} in each of the {c}", "How many {o} are in each of the {c}? | How many {o} does each of the {c} hold?"),
+            "b": held("c"),
         },
         OWN_TAILS,
     ),
@@ -96,7 +98,7 @@ _FAMILIES = (
         TOGETHER,
         {
             "a": OPENING_ASK,
-            "b": Ask("how many fewer {o} {m} has than {n}", "How many fewer {o} does {m} have than {n}? | How many fewer {o} are with {m}?"),
+            "b": Ask("how many fewer {o} {m} has than {n}", "How many fewer {o} does {m} have? | How many fewer {o} are with {m}?"),
         },
         TOGETHER_TAILS,
         _SUM_INVERSIONS["fewer"],
@@ -109,7 +111,7 @@ _FAMILIES = (
         TOGETHER,
         {
             "a": OPENING_ASK,
-            "b": Ask("how many times as many {o} {m} has", "How many times as many {o} does {m} have? | How many times as many are with {m}?"),
+            "b": Ask("how many times as many {o} {m} has", "How many times as many {o} does {m} have? | How many times as many is that?"),
         },
         TOGETHER_TAILS,
         _SUM_INVERSIONS["times"],
@@ -133,15 +135,12 @@ _FAMILIES = (
     ),
     Family(
         "price",
-        (
-            "{n} buys {a} {o} for {b} dollars each. | {n} buys {a} {o} at {b} dollars each. "
-            "| {n} needs {a} {o} and each costs {b} dollars.",
-        ),
+        ("{n} buys {a} {o} for {b} dollars each. | {n} buys {a} {o} at {b} dollars each. | {n} needs {a} {o} and each costs {b} dollars.",),
         ("z = a * b",),
         PAYS,
         {
             "a": Ask("the number of {o}", "How many {o} does {n} buy? | How many {o} are there?"),
-            "b": Ask("the price of one of the {o} in dollars", "How many dollars does each one cost? | How many dollars is one of the {o}?"),
+            "b": UNIT_PRICE_ASK,
         },
         PAY_TAILS,
     ),
@@ -154,9 +153,12 @@ _FAMILIES = (
         ("s = b * d", "z = a - s"),
         MONEY,
         {
-            "a": Ask("the number of dollars that {n} has at first", "How many dollars does {n} have at first? | How much money did {n} have before?"),
+            "a": Ask(
+                "the number of dollars that {n} has at first",
+                "How many dollars does {n} have at first? | How many dollars are there at first?",
+            ),
             "b": Ask("the number of {o}", "How many {o} does {n} buy? | How many {o} are there?"),
-            "d": Ask("the price of one of the {o} in dollars", "How many dollars does each one cost? | How many dollars is one of the {o}?"),
+            "d": UNIT_PRICE_ASK,
         },
         MONEY_TAILS,
     ),
@@ -174,9 +176,9 @@ _FAMILIES = (
         ),
         {
             "a": Ask("the number of {c}", "How many {c} does {n} have? | How many {c} are there?"),
-            "b": Ask("the number of {o} in each of the {c}", "How many {o} are in each of the {c}? | How many {o} does each of the {c} hold?"),
+            "b": held("c"),
             "d": Ask("the number of {k}", "How many {k} does {n} have? | How many {k} are there?"),
-            "e": Ask("the number of {o} in each of the {k}", "How many {o} are in each of the {k}? | How many {o} does each of the {k} hold?"),
+            "e": held("k"),
         },
         (FINDS, LOSES),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.word_problems.endings import MONEY, MONEY_TAILS, OPENING, OPENING_ASK
+from components.word_problems.endings import MONEY, MONEY_TAILS, OPENING, OPENING_ASK, held
 from components.word_problems.grammar import Ask, Closing, Family, Tail
 
 _PAGES_LEFT = Closing(
@@ -142,7 +142,7 @@ MORE_FAMILIES = (
         "walk",
         (
             "{n} walks {a} km on Monday. | On Monday {n} walks {a} km. | {n} walks {a} km on the first day.",
-            "On Tuesday {he} walks {b} times as far. | {He} walks {b} times as far on the next day. | The next day {he} walks {b} times as far.",
+            "On Tuesday {he} walks {b} times as far. | Then {he} walks {b} times as far. | Next day {he} walks {b} times as far.",
         ),
         ("s = a * b", "z = a + s"),
         Closing(
@@ -152,7 +152,9 @@ MORE_FAMILIES = (
         ),
         {
             "a": Ask("the number of km on the first day", "How many km does {n} walk at first? | How many km is the first walk?"),
-            "b": Ask("how many times as far the second walk is", "How many times as far is the second walk? | How many times as far does {he} walk then?"),
+            "b": Ask(
+                "how many times as far the second walk is", "How many times as far is the second walk? | How many times as far is that?"
+            ),
         },
         (
             Tail(
@@ -180,14 +182,14 @@ MORE_FAMILIES = (
         {
             "a": OPENING_ASK,
             "b": Ask("the number of {o} that {n} makes", "How many {o} does {n} make? | How many more {o} does {he} make?"),
-            "d": Ask("the number of {o} in each of the {c}", "How many {o} are in each of the {c}? | How many {o} does each of the {c} hold?"),
+            "d": held("c"),
         },
         expandable=True,
     ),
     Family(
         "teams",
         (
-            "A class has {a} girls and {b} boys. | There are {a} girls and {b} boys in a class. | In a camp there are {a} girls and {b} boys.",
+            "A class has {a} girls and {b} boys. | There are {a} girls and {b} boys in a class. | A camp has {a} girls and {b} boys.",
             "They form teams of {d}. | They make teams of {d}. | They play in teams of {d}.",
         ),
         ("s = a + b", "z = s / d"),

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 WORD_SLOTS = frozenset({"n", "m", "he", "He", "o", "c", "k"})
 UNKNOWN_WORDS = ("some", "several")
 RESULT = "z"
 TAIL_QUANTITY = "x"
+SPLIT = "a"
+"""The quantity that an expansion gives by two numbers."""
 
 
 def alternatives(text: str) -> tuple[str, ...]:
@@ -42,7 +45,7 @@ def equation(text: str) -> Equation:
     return Equation(target, left, op, right)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ask:
     """How to ask for one given quantity.
 
@@ -54,13 +57,13 @@ class Ask:
     label: str
     texts: str
 
-    @property
+    @cached_property
     def questions(self) -> tuple[str, ...]:
         """The question paraphrases."""
         return alternatives(self.texts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Closing:
     """How a story ends: the question for the final value, or a sentence that tells it when something else is asked.
 
@@ -74,18 +77,18 @@ class Closing:
     asking: str
     telling: str
 
-    @property
+    @cached_property
     def questions(self) -> tuple[str, ...]:
         """The question paraphrases."""
         return alternatives(self.asking)
 
-    @property
+    @cached_property
     def outcomes(self) -> tuple[str, ...]:
         """The paraphrases that tell the final value."""
         return alternatives(self.telling)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tail:
     """One more event after the story: its quantity is always ``{x}`` and changes the final value by ``op``.
 
@@ -105,8 +108,13 @@ class Tail:
     closing: Closing | None = None
     last: bool = False
 
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The sentence paraphrases."""
+        return alternatives(self.texts)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Expansion:
     """A richer opening that gives the first quantity by two numbers instead of one.
 
@@ -120,8 +128,13 @@ class Expansion:
     op: str
     asks: Mapping[str, Ask]
 
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The sentence paraphrases."""
+        return alternatives(self.texts)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Family:
     """A family of word problems.
 
@@ -144,11 +157,18 @@ class Family:
     tails: tuple[Tail, ...] = ()
     inversions: tuple[str, ...] = ()
     expandable: bool = False
-    slots: tuple[tuple[str, ...], ...] = field(init=False)
-    equations: tuple[Equation, ...] = field(init=False)
-    extra: tuple[Equation, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "slots", tuple(alternatives(text) for text in self.sentences))
-        object.__setattr__(self, "equations", tuple(equation(text) for text in self.program))
-        object.__setattr__(self, "extra", tuple(equation(text) for text in self.inversions))
+    @cached_property
+    def slots(self) -> tuple[tuple[str, ...], ...]:
+        """The paraphrases of each statement."""
+        return tuple(alternatives(text) for text in self.sentences)
+
+    @cached_property
+    def equations(self) -> tuple[Equation, ...]:
+        """The program, read."""
+        return tuple(equation(text) for text in self.program)
+
+    @cached_property
+    def extra(self) -> tuple[Equation, ...]:
+        """The inversions, read."""
+        return tuple(equation(text) for text in self.inversions)

@@ -1,0 +1,184 @@
+"""What can the student do? Greedy answers and a pool of samples on every benchmark problem, marked by rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from components.core.answers import canonical, is_correct
+from components.core.errors import EmptyOutputError
+from components.core.records import Problem, ProblemResult, Record, digest_of, read_records, row_id, write_records
+from components.core.stage import StageRun
+from components.evaluation.options import EvaluationOptions
+from components.evaluation.scoring import benchmark_name, score
+from components.evaluation.statistics import mean
+from components.student.chunks import discard_chunks, run_in_chunks
+from components.student.load import read_info
+from components.student.sampler import sample_seed
+
+if TYPE_CHECKING:
+    from components.student.engines import Engine
+
+FREE = ("batch_size", "workers", "threads", "device", "majority_shuffles")
+"""Options that do not change what is generated: a task restarted with others continues."""
+
+
+class Outcome(Record, frozen=True, kw_only=True):
+    """A problem's result with what only the record needs: the unit of a chunk."""
+
+    result: ProblemResult
+    undecided: int
+    """Responses that the rules could not decide; counted as wrong."""
+    sample_tokens: int
+    cut: int
+    """Responses that reached max_new_tokens."""
+
+
+def run(
+    model: str, benchmarks: str, options: EvaluationOptions, stage: StageRun, *, name: str, checkpoints: str, seed: int, output: str
+) -> None:
+    """Evaluate one model.
+
+    Args:
+        model: Folder or store URI of the model.
+        benchmarks: Problem rows with answers; a benchmark is a source, its dev split a benchmark of its own.
+        options: The stage's options.
+        stage: Gets scores, counts and progress.
+        name: Name under which the model is reported (``M1``).
+        checkpoints: Store URI for finished chunks.
+        seed: Of the samples: the same for every model, so that models are compared on equal luck.
+        output: Where to write ProblemResult rows.
+
+    Raises:
+        EmptyOutputError: There is no benchmark problem with an answer.
+        ModelError: The model does not load, or memory runs out.
+    """
+    from components.student.load import localise
+
+    folder = str(localise(model))
+    problems = list(read_records(benchmarks, Problem))
+    stage.rows_in = len(problems)
+    answered = [problem for problem in problems if problem.answer is not None]
+    if len(answered) < len(problems):
+        stage.drop("no_answer", len(problems) - len(answered))
+    if not answered:
+        raise EmptyOutputError("evaluation: there is no benchmark problem with an answer", "see the counts of the seeds stage")
+    settings = {key: value for key, value in msgspec.to_builtins(options).items() if key not in FREE}
+    key = row_id("evaluation", read_info(folder).digest, digest_of(benchmarks), settings, name, seed)
+    # Pooled splits first, then long questions: chunks are alike, and memory runs out at once or not at all.
+    answered.sort(key=lambda problem: (_pool(problem, options) == 0, -len(problem.question), problem.id, problem.source))
+    engine: Engine | None = None
+
+    def work(chunk: Sequence[Problem], before: int) -> list[Outcome]:
+        nonlocal engine
+        if engine is None:
+            from components.student.engines import open_engine
+
+            engine = open_engine(folder, options)
+        outcomes = _evaluate(engine, chunk, options, name, seed)
+        stage.progress(before + len(chunk), len(answered), "problems")
+        return outcomes
+
+    try:
+        outcomes, resumed = run_in_chunks(checkpoints, key, answered, options.chunk_size, Outcome, work)
+    finally:
+        if engine is not None:
+            engine.close()
+    _report(outcomes, options, stage, name)
+    stage.counts["resumed_problems"] = resumed
+    write_records(output, [outcome.result for outcome in outcomes])
+    discard_chunks(checkpoints, key)
+
+
+def run_champion(
+    models: str, champion: str, benchmarks: str, options: EvaluationOptions, stage: StageRun, *, checkpoints: str, seed: int, output: str
+) -> None:
+    """Evaluate the current champion; with none, write no results and load nothing.
+
+    Args:
+        models: Store URI of published models.
+        champion: Version name, or empty when there is none yet.
+        benchmarks: Problem rows.
+        options: The stage's options.
+        stage: Gets scores, counts and progress.
+        checkpoints: Store URI for finished chunks.
+        seed: Of the samples.
+        output: Where to write ProblemResult rows.
+    """
+    if not champion:
+        write_records(output, [])
+        return
+    model = f"{models.rstrip('/')}/{champion}/model"
+    run(model, benchmarks, options, stage, name="champion", checkpoints=checkpoints, seed=seed, output=output)
+
+
+def _pool(problem: Problem, options: EvaluationOptions) -> int:
+    return options.samples_per_problem if problem.split in options.sampled_splits else 0
+
+
+def _evaluate(engine: Engine, chunk: Sequence[Problem], options: EvaluationOptions, name: str, seed: int) -> list[Outcome]:
+    """Generate and mark one chunk."""
+    greedy = engine.generate(
+        [problem.question for problem in chunk],
+        seeds=[[0] for _ in chunk],
+        temperature=0.0,
+        top_p=1.0,
+        max_new_tokens=options.max_new_tokens,
+    )
+    pooled = [problem for problem in chunk if _pool(problem, options)]
+    samples = engine.generate(
+        [problem.question for problem in pooled],
+        seeds=[[sample_seed("evaluation", seed, problem.id, index) for index in range(options.samples_per_problem)] for problem in pooled],
+        temperature=options.temperature,
+        top_p=options.top_p,
+        max_new_tokens=options.max_new_tokens,
+    )
+    pools = dict(zip([(problem.id, problem.source, problem.split) for problem in pooled], samples, strict=True))
+    outcomes = []
+    for problem, [response] in zip(chunk, greedy, strict=True):
+        pool = pools.get((problem.id, problem.source, problem.split), [])
+        verdict, *verdicts = [is_correct(problem.answer or "", item.text, problem.alternatives) for item in [response, *pool]]
+        result = ProblemResult(
+            model=name,
+            benchmark=benchmark_name(problem),
+            problem_id=problem.id,
+            source=problem.source,
+            split=problem.split,
+            steps=problem.steps,
+            question=problem.question,
+            reference=problem.answer or "",
+            response=response.text,
+            answer=verdict.answer,
+            correct=bool(verdict.correct),
+            tokens=response.tokens,
+            sample_answers=[None if item.answer is None else canonical(item.answer) for item in verdicts],
+            sample_correct=[bool(item.correct) for item in verdicts],
+        )
+        outcomes.append(
+            Outcome(
+                result=result,
+                undecided=sum(item.correct is None for item in [verdict, *verdicts]),
+                sample_tokens=sum(item.tokens for item in pool),
+                cut=sum(item.finish == "length" for item in [response, *pool]),
+            )
+        )
+    return outcomes
+
+
+def _report(outcomes: Sequence[Outcome], options: EvaluationOptions, stage: StageRun, name: str) -> None:
+    results = [outcome.result for outcome in outcomes]
+    stage.rows_kept = len(results)
+    for benchmark in sorted({result.benchmark for result in results}):
+        mine = [result for result in results if result.benchmark == benchmark]
+        stage.scores.append(score(name, benchmark, mine, options.majority_shuffles))
+    samples = sum(len(result.sample_correct) for result in results)
+    stage.counts.update(
+        undecided=sum(outcome.undecided for outcome in outcomes),
+        cut_at_max_new_tokens=sum(outcome.cut for outcome in outcomes),
+        greedy_tokens=mean([float(result.tokens) for result in results]),
+        sampled_tokens=sum(outcome.sample_tokens for outcome in outcomes) / samples if samples else 0.0,
+    )
+    for result in sorted(results, key=lambda result: result.problem_id):
+        stage.example("result_right" if result.correct else "result_wrong", result)

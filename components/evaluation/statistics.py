@@ -1,0 +1,100 @@
+"""The measures, as pure functions."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+Z95 = 1.959963984540054
+"""Normal quantile of a two-sided 95 % interval."""
+
+
+def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
+    """Score interval for a proportion (Wilson, 1927): honest also near 0 and 1 and for few trials.
+
+    Args:
+        successes: Right answers.
+        trials: Problems.
+        z: Normal quantile.
+
+    Returns:
+        Lower and upper end; (0, 1) for no trials.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    centre = share + z * z / (2 * trials)
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def pass_at_n(correct: int, pool: int, n: int) -> float:
+    """Probability that at least one of ``n`` samples drawn from the pool is right: 1 - C(pool - c, n) / C(pool, n).
+
+    The unbiased estimator of Chen et al., 2021 (Evaluating Large Language Models Trained on Code, equation 1). At ``n`` equal to
+    the pool it is Xwin-Math's min(c, 1).
+
+    Args:
+        correct: Right samples in the pool.
+        pool: Samples in the pool.
+        n: Samples drawn.
+
+    Raises:
+        ValueError: ``n`` is not within 1 to ``pool``.
+    """
+    if not 1 <= n <= pool:
+        raise ValueError(f"n = {n} is not within 1 to {pool}")
+    return 1.0 - math.comb(pool - correct, n) / math.comb(pool, n)
+
+
+def pass_ratio(pools: Sequence[Sequence[bool]]) -> float:
+    """Mean share of right samples (PassRatio@N of Xwin-Math)."""
+    return mean([sum(pool) / len(pool) for pool in pools])
+
+
+def majority_correct(answers: Sequence[str | None], correct: Sequence[bool]) -> bool:
+    """Whether the most frequent answer is right (self-consistency, Wang et al., 2022); of equals, the one met first.
+
+    Args:
+        answers: Canonical answers; None does not vote.
+        correct: Whether each is right.
+    """
+    votes = Counter(answer for answer in answers if answer is not None)
+    if not votes:
+        return False
+    winner = max(votes, key=lambda answer: votes[answer])
+    return correct[list(answers).index(winner)]
+
+
+def majority_at_n(pools: Sequence[tuple[Sequence[str | None], Sequence[bool]]], n: int, shuffles: int) -> float:
+    """Accuracy of the majority of ``n`` samples.
+
+    Args:
+        pools: For each problem its canonical answers and whether each is right.
+        n: Samples that vote.
+        shuffles: Random orders of each pool, the first ``n`` of which vote, averaged over; the whole pool needs only one.
+    """
+    total = 0.0
+    for index, (answers, correct) in enumerate(pools):
+        size = len(answers)
+        rounds = 1 if n >= size else shuffles
+        rng = random.Random(f"majority {index}")
+        hits = 0
+        for _ in range(rounds):
+            picked = list(range(size)) if n >= size else rng.sample(range(size), n)
+            hits += majority_correct([answers[place] for place in picked], [correct[place] for place in picked])
+        total += hits / rounds
+    return total / len(pools) if pools else 0.0
+
+
+def sizes(pool: int) -> list[int]:
+    """N for which Pass@N is reported: 1, 2, 4, ... and the pool itself."""
+    return sorted({*(2**power for power in range(pool.bit_length()) if 2**power <= pool), pool}) if pool else []
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; 0 for nothing."""
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,44 @@
+"""The KFP face of this stage; imported only at compile time."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components.core.images import AGENTS
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def judge(
+    samples: Input[Dataset],
+    train: Input[Dataset],
+    teacher: dict,
+    options: dict,
+    responses: str,
+    round: int,
+    shard: str,
+    judged: Output[Dataset],
+    record: Output[Metrics],
+):
+    """Decide for every sampled response whether its final answer is right: rules first, the teacher where they cannot.
+
+    Args:
+        samples: Sample rows of this shard.
+        train: Demonstrations; their answers are the references.
+        teacher: TeacherOptions of the judge's endpoint.
+        options: JudgingOptions.
+        responses: Address of the response store.
+        round: Practice round, 1 for the responses of M1.
+        shard: "index/count", for the record.
+        judged: JudgedSample rows.
+        record: What the task did.
+    """
+    from pathlib import Path
+
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.judging.options import JudgingOptions
+    from components.judging.stage import run
+    from components.teacher.options import TeacherOptions
+
+    with stage_run("judging", record, task=f"judging M{round}", shard=shard, options=options) as stage:
+        endpoint, parsed = parse_options(TeacherOptions, teacher, "teacher"), parse_options(JudgingOptions, options, "judging")
+        run(Path(samples.path), Path(train.path), Path(judged.path), endpoint, parsed, responses, stage)

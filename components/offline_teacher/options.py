@@ -1,0 +1,54 @@
+"""Options of the offline teacher and of the faults that it plays."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from components.core.options import Options
+
+Rate = Annotated[float, Meta(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Meta(ge=0.0)]
+
+
+class FaultPlan(Options, frozen=True, kw_only=True):
+    """Which faults to play, and how often. Every default is "none"."""
+
+    latency_s: Seconds = 0.0
+    """Median time before a reply."""
+    latency_sigma: Seconds = 0.0
+    """Standard deviation of the logarithm of the latency: 0 gives a fixed latency, 1 a long tail."""
+    http_500_rate: Rate = 0.0
+    http_429_rate: Rate = 0.0
+    retry_after_s: Seconds = 1.0
+    """Value of the Retry-After header of every 429."""
+    garbage_json_rate: Rate = 0.0
+    """Share of replies whose body is no JSON."""
+    truncated_rate: Rate = 0.0
+    """Share of replies whose body is cut in the middle, the connection with it."""
+    sloppy_rate: Rate = 0.0
+    """Share of replies with chatter, Markdown or missing labels around the text."""
+    requests_per_minute: Annotated[int, Meta(ge=0)] = 0
+    """More requests than this within any minute are answered 429; 0 for no limit."""
+
+
+class OfflineTeacherOptions(Options, frozen=True, kw_only=True):
+    """How the offline teacher answers."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """0 lets the system choose."""
+    model: str = "offline-teacher"
+    """Name in /v1/models; requests may name any model."""
+    answer_key: tuple[str, ...] = ()
+    """JSON Lines files of Problem rows, whose solutions are served as they are."""
+    max_steps: Annotated[int, Meta(ge=1, le=4)] = 4
+    """Largest number of steps of the problems that it writes."""
+    max_number: Annotated[int, Meta(ge=20)] = 60
+    """Largest number in the problems that it writes."""
+    error_rate: Rate = 0.0
+    """Share of solutions that are wrong on purpose, the same ones for the same requests."""
+    seed: int = 0
+    """Seed of everything that looks like chance."""
+    faults: FaultPlan = FaultPlan()

@@ -1,0 +1,50 @@
+"""Options of the preference tuning stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from components.student.options import NonNegativeFloat, Positive, Rate, TrainingOptions
+
+PairLoss = Literal[
+    "sigmoid", "hinge", "ipo", "robust", "bco_pair", "nca_pair", "apo_zero", "apo_down", "sppo_hard", "discopop", "sigmoid_norm", "sft"
+]
+
+
+class TuningOptions(TrainingOptions, frozen=True, kw_only=True):
+    """Learning from what the student got right and wrong; the defaults are Orca-Math's where it states them.
+
+    The reference model is the model that the round starts from.
+
+    Attributes:
+        method: ``kto``, ``dpo``, or ``sft`` (continued SFT on the positives: the papers' baseline).
+        beta: Strength of the pull towards the reference model.
+        learning_rates: One a round; the last one repeats.
+        losses: DPO losses, summed; ``sft`` is the likelihood of the chosen responses.
+        loss_weights: One a loss.
+        label_smoothing: Assumed share of wrong labels, for the losses that know it (``robust``).
+        unpaired_loss: The KTO loss, or its variant without a KL estimate.
+        desirable_weight: Weight of KTO's desirable rows; 0 takes it from the counts.
+        undesirable_weight: Weight of KTO's undesirable rows; 0 takes it from the counts.
+        precompute_reference: Compute the reference's log-probabilities once before training rather than keep a second model in memory.
+        reference_batch_size: Rows per batch of that computation.
+    """
+
+    method: Literal["kto", "dpo", "sft"] = "kto"
+    batch_size: Annotated[int, msgspec.Meta(ge=2)] = 4
+    beta: Rate = 0.3
+    learning_rates: Annotated[list[Rate], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [1e-6, 1e-7])
+    losses: Annotated[list[PairLoss], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["sigmoid"])
+    loss_weights: list[float] = msgspec.field(default_factory=lambda: [1.0])
+    label_smoothing: Annotated[float, msgspec.Meta(ge=0.0, lt=0.5)] = 0.0
+    unpaired_loss: Literal["kto", "apo_zero_unpaired"] = "kto"
+    desirable_weight: NonNegativeFloat = 0.0
+    undesirable_weight: NonNegativeFloat = 0.0
+    precompute_reference: bool = True
+    reference_batch_size: Positive = 32
+
+    def learning_rate(self, round_number: int) -> float:
+        """Learning rate of a round (1-based)."""
+        return self.learning_rates[min(round_number, len(self.learning_rates)) - 1]

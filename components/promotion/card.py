@@ -1,0 +1,134 @@
+"""The lineage card of a model: everything that a person needs to trace it to its seed rows, and nothing secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, StrictUndefined
+
+from components.core.errors import InputError
+from components.core.records import Record, Score, StageRecord, Usage
+from components.core.redaction import redact
+from components.promotion.records import Decision
+
+MODEL_INFO = "tutorloop.json"
+"""What a model folder says about itself."""
+
+
+class Rows(Record, frozen=True, kw_only=True):
+    """Row counts of one task, all shards together."""
+
+    rows_in: int = 0
+    rows_kept: int = 0
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Card(Record, frozen=True, kw_only=True):
+    """The lineage card."""
+
+    schema: str = "tutorloop.card/1"
+    name: str
+    """Name of the model within its run, for example ``M3``."""
+    model: dict[str, Any]
+    """What the model folder says about itself: parent, base model, digests, training."""
+    finished_at: str
+    """When the run's last recorded task began; UTC, ISO 8601."""
+    pipeline_digest: str
+    seeds: list[dict[str, Any]]
+    """Sources of seed problems: files with digests, licences, rows."""
+    benchmarks: list[dict[str, Any]]
+    licences: list[str]
+    """Of all seed rows."""
+    prompts: dict[str, str]
+    """Prompt name to version."""
+    teacher: list[str]
+    """Names of the teacher models."""
+    usage: Usage
+    """Of the teacher, whole run."""
+    seconds: float
+    """Wall time of all tasks added up."""
+    rows: dict[str, Rows]
+    """Task to row counts."""
+    contamination: dict[str, float]
+    scores: list[Score]
+    decision: Decision
+    parameters: dict[str, Any]
+    """The run's parameters, where the pipeline handed them over."""
+    options: dict[str, dict[str, Any]]
+    """Task to the options it was given."""
+    lineage: dict[str, dict[str, Any]]
+    """Task to what else it noted down."""
+
+
+def build_card(
+    model: Path, records: Sequence[StageRecord], decision: Decision, pipeline_digest: str, parameters: Mapping[str, Any]
+) -> Card:
+    """Make the card from the ledger.
+
+    Args:
+        model: The model folder.
+        records: The ledger.
+        decision: The promotion decision.
+        pipeline_digest: Digest of the compiled pipeline; may be empty.
+        parameters: The run's parameters; may be empty.
+
+    Raises:
+        InputError: The model folder's description is malformed.
+    """
+    rows: dict[str, Rows] = {}
+    for record in records:
+        before = rows.get(record.task, Rows())
+        dropped = {name: before.dropped.get(name, 0) + record.dropped.get(name, 0) for name in {**before.dropped, **record.dropped}}
+        rows[record.task] = Rows(rows_in=before.rows_in + record.rows_in, rows_kept=before.rows_kept + record.rows_kept, dropped=dropped)
+    seeds = _sources(records, "seeds")
+    card = Card(
+        name=decision.candidate,
+        model=_model_info(model),
+        finished_at=max((record.started_at for record in records), default=""),
+        pipeline_digest=pipeline_digest,
+        seeds=seeds,
+        benchmarks=_sources(records, "benchmarks"),
+        licences=sorted({licence for source in seeds for licence in source.get("licences", [])}),
+        prompts={name: version for record in records for name, version in sorted(record.prompts.items())},
+        teacher=sorted({str(record.lineage["teacher"]) for record in records if "teacher" in record.lineage}),
+        usage=sum((record.usage for record in records if record.usage is not None), Usage()),
+        seconds=round(sum(record.seconds for record in records), 1),
+        rows=rows,
+        contamination={name: value for record in records if record.stage == "contamination" for name, value in record.counts.items()},
+        scores=list({(score.model, score.benchmark): score for record in records for score in record.scores}.values()),
+        decision=decision,
+        parameters=dict(parameters),
+        options={record.task: record.options for record in records if record.options},
+        lineage={record.task: record.lineage for record in records if record.lineage and record.stage != "seeds"},
+    )
+    return msgspec.convert(redact(msgspec.to_builtins(card)), Card)
+
+
+def _sources(records: Sequence[StageRecord], task: str) -> list[dict[str, Any]]:
+    return [
+        dict(source)
+        for record in records
+        if record.stage == "seeds" and record.task == task
+        for source in record.lineage.get("sources", [])
+    ]
+
+
+def _model_info(model: Path) -> dict[str, Any]:
+    path = model / MODEL_INFO
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+    except msgspec.DecodeError as error:
+        raise InputError(f"not a model description: {error}", path, hint="train the model again") from error
+
+
+def card_text(card: Card) -> str:
+    """The card as Markdown, for people."""
+    template = (files("components.promotion") / "templates" / "card.md").read_text(encoding="utf-8")
+    # Markdown is no HTML: escaping would only garble it, and the texts here are names, numbers and licences.
+    jinja = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    jinja.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
+    return jinja.from_string(template).render(card=card, compact=lambda value: msgspec.json.encode(value).decode())

@@ -1,0 +1,101 @@
+"""The KFP faces of this stage; imported only at compile time."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.core.images import AGENTS
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def current_champion(models: str) -> str:
+    """Version name of the champion in the model store; empty when there is none.
+
+    Args:
+        models: URI of the model store.
+    """
+    from components.core.store import open_store
+    from components.promotion.registry import current_champion
+
+    return current_champion(open_store(models))
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def compare(
+    ledger: Input[Artifact],
+    results: Input[Dataset],
+    base_results: Input[Dataset],
+    champion_results: Input[Dataset],
+    champion: str,
+    options: dict,
+    decision: Output[Artifact],
+    record: Output[Metrics],
+):
+    """Decide by a paired test on development problems whether the new model becomes the champion.
+
+    Args:
+        ledger: JSON Lines of StageRecord rows.
+        results: What the new model did on each problem.
+        base_results: What the base model did.
+        champion_results: What the champion did; empty when there is none.
+        champion: Version name of the champion, or empty.
+        options: Options of the stage.
+        decision: The decision with its reason and figures.
+        record: What the stage did.
+    """
+    from pathlib import Path
+
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.promotion.options import PromotionOptions
+    from components.promotion.stage import compare
+
+    with stage_run("promotion", record, task="comparison with the champion", options=options) as stage:
+        parsed = parse_options(PromotionOptions, options, "promotion")
+        paths = [Path(item.path) for item in (ledger, results, base_results, champion_results)]
+        compare(*paths, champion, parsed, Path(decision.path), stage)
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def publish(
+    model: Input[Model],
+    train: Input[Dataset],
+    results: Input[Dataset],
+    decision: Input[Artifact],
+    html: Input[HTML],
+    summary: Input[Artifact],
+    ledger: Input[Artifact],
+    options: dict,
+    models: str,
+    pipeline_digest: str,
+    card: Output[Artifact],
+    record: Output[Metrics],
+    parameters: dict = {},  # noqa: B006 - KFP takes the default from here
+):
+    """Publish the model with its data, report and lineage card, and move the champion pointer if it was promoted.
+
+    Args:
+        model: The model.
+        train: The rows that it was trained on.
+        results: What it did on each benchmark problem.
+        decision: The promotion decision.
+        html: The report.
+        summary: The report's figures.
+        ledger: JSON Lines of StageRecord rows.
+        options: Options of the stage.
+        models: URI of the model store.
+        pipeline_digest: Digest of the compiled pipeline.
+        card: The lineage card.
+        record: What the stage did.
+        parameters: The run's parameters, for the card.
+    """
+    from pathlib import Path
+
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.promotion.options import PromotionOptions
+    from components.promotion.stage import Material, publish
+
+    with stage_run("promotion", record, task="publishing", options=options) as stage:
+        parsed = parse_options(PromotionOptions, options, "promotion")
+        material = Material(*[Path(item.path) for item in (model, train, results, html, summary, ledger, decision)])
+        publish(material, parsed, models, pipeline_digest, parameters, Path(card.path), stage)

@@ -1,0 +1,41 @@
+"""The KFP face of this stage; imported only at compile time."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.core.images import TRAINER
+
+
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
+def sample(
+    model: Input[Model],
+    train: Input[Dataset],
+    options: dict,
+    checkpoints: str,
+    round: int,
+    seed: int,
+    shard: str,
+    samples: Output[Dataset],
+    record: Output[Metrics],
+):
+    """Several responses of the student to every practice problem.
+
+    Args:
+        model: The student (M1 in round 1).
+        train: Demonstration rows whose problems are practised on.
+        options: Options of the stage.
+        checkpoints: Store URI for finished chunks.
+        round: Practice round, 1-based.
+        seed: Of the choice of problems and of every sample.
+        shard: "index/count".
+        samples: The responses.
+        record: What the stage did.
+    """
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.sampling.options import SamplingOptions
+    from components.sampling.stage import run
+
+    with stage_run("sampling", record, task=f"sampling M{round}", shard=shard, options=options) as stage:
+        parsed = parse_options(SamplingOptions, options, "sampling")
+        run(model.path, train.path, parsed, stage, checkpoints=checkpoints, round_number=round, seed=seed, output=samples.path)

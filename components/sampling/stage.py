@@ -1,0 +1,117 @@
+"""The student practises: several responses to every problem, each reproducible from its own seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from components.core.errors import EmptyOutputError
+from components.core.records import Demonstration, Sample, digest_of, in_shard, read_records, row_id, write_records
+from components.core.stage import StageRun
+from components.sampling.choice import choose, distinct_problems
+from components.sampling.options import SamplingOptions
+from components.student.chunks import discard_chunks, run_in_chunks
+from components.student.load import read_info
+from components.student.sampler import sample_seed
+
+if TYPE_CHECKING:
+    from components.student.engines import Engine
+
+FREE = ("batch_size", "workers", "threads", "device")
+"""Options that do not change what is sampled: a task restarted with others continues."""
+
+
+def run(
+    model: str, train: str, options: SamplingOptions, stage: StageRun, *, checkpoints: str, round_number: int, seed: int, output: str
+) -> None:
+    """Sample this shard's problems.
+
+    Args:
+        model: Folder of the model.
+        train: Demonstration rows; their problems are practised on.
+        options: The stage's options.
+        stage: Names the shard; gets counts and progress.
+        checkpoints: Store URI for finished chunks.
+        round_number: 1-based practice round.
+        seed: Of the choice of problems and of every sample.
+        output: Where to write Sample rows.
+
+    Raises:
+        EmptyOutputError: There is no problem to practise on.
+        ModelError: The model does not load, or memory runs out.
+    """
+    problems = distinct_problems(read_records(train, Demonstration))
+    if not problems:
+        raise EmptyOutputError("sampling: there is no problem to practise on", "see what solving and decontamination dropped")
+    chosen = choose(
+        problems, count=options.problems_per_round, fresh=options.problem_choice == "fresh", round_number=round_number, seed=seed
+    )
+    mine = [problem for problem in chosen if in_shard(problem[0], stage.shard)]
+    stage.rows_in = len(mine)
+    stage.counts["problems"] = len(mine)
+    info = read_info(model)
+    settings = {name: value for name, value in msgspec.to_builtins(options).items() if name not in FREE}
+    key = row_id("sampling", info.digest, digest_of(train), settings, round_number, seed, stage.shard)
+    # Long questions first: memory runs out at once or not at all, and the time left is never underestimated.
+    mine.sort(key=lambda problem: (-len(problem[1]), problem[0]))
+    engine: Engine | None = None
+    loaded = 0.0
+
+    def work(chunk: Sequence[tuple[str, str]], before: int) -> list[Sample]:
+        nonlocal engine, loaded
+        if engine is None:
+            from components.student.engines import open_engine
+
+            started = time.monotonic()
+            engine = open_engine(model, options)
+            loaded = time.monotonic() - started
+        seeds = [[sample_seed(seed, round_number, problem, index) for index in range(options.n)] for problem, _ in chunk]
+        responses = engine.generate(
+            [question for _, question in chunk],
+            seeds=seeds,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            max_new_tokens=options.max_new_tokens,
+            progress=lambda done: stage.progress(before + done, len(mine), "problems"),
+        )
+        return [
+            Sample(
+                id=row_id(problem, info.name, index, seeds[row][index]),
+                problem_id=problem,
+                question=question,
+                model=info.name,
+                sample=index,
+                seed=seeds[row][index],
+                temperature=options.temperature,
+                top_p=options.top_p,
+                text=response.text,
+                tokens=response.tokens,
+                finish=response.finish,
+            )
+            for row, (problem, question) in enumerate(chunk)
+            for index, response in enumerate(responses[row])
+        ]
+
+    started = time.monotonic()
+    try:
+        rows, resumed = run_in_chunks(checkpoints, key, mine, options.chunk_size, Sample, work)
+    finally:
+        if engine is not None:
+            engine.close()
+    seconds = max(time.monotonic() - started - loaded, 1e-9)
+    rows.sort(key=lambda row: (row.problem_id, row.sample))
+    stage.rows_kept = write_records(output, rows)
+    discard_chunks(checkpoints, key)
+    tokens = sum(row.tokens for row in rows)
+    stage.counts.update(
+        resumed_problems=resumed,
+        tokens=tokens,
+        mean_tokens=tokens / max(len(rows), 1),
+        cut_at_max_new_tokens=sum(row.finish == "length" for row in rows),
+        load_seconds=round(loaded, 2),
+    )
+    if engine is not None:
+        stage.counts["tokens_per_second"] = round(tokens * (1 - resumed / len(mine)) / seconds, 1)

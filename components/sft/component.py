@@ -1,0 +1,31 @@
+"""The KFP face of this stage; imported only at compile time."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.core.images import TRAINER
+
+
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
+def sft(
+    base: Input[Model], train: Input[Dataset], options: dict, checkpoints: str, seed: int, model: Output[Model], record: Output[Metrics]
+):
+    """Supervised fine-tuning of the base model on the teacher's solutions: M1.
+
+    Args:
+        base: The base model (M0).
+        train: Demonstration rows.
+        options: Options of the stage.
+        checkpoints: Store URI for work in progress.
+        seed: Of the order of the rows.
+        model: The trained model.
+        record: What the stage did.
+    """
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.sft.options import SFTOptions
+    from components.sft.stage import run
+
+    with stage_run("sft", record, task="sft", options=options) as stage:
+        parsed = parse_options(SFTOptions, options, "sft")
+        run(base.path, train.path, parsed, stage, checkpoints=checkpoints, seed=seed, output=model.path)

@@ -1,0 +1,42 @@
+"""The KFP face of this stage; imported only at compile time."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components.core.images import AGENTS
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
+def solve(
+    problems: Input[Dataset],
+    teacher: dict,
+    options: dict,
+    responses: str,
+    seed: int,
+    shard: str,
+    demonstrations: Output[Dataset],
+    record: Output[Metrics],
+):
+    """Let the teacher solve the problems of one shard.
+
+    Args:
+        problems: Problem rows of this shard's synthesis.
+        teacher: Teacher options.
+        options: Solving options.
+        responses: Address of the response store.
+        seed: Seed of the run; replies do not depend on it, so that they serve every run.
+        shard: "index/count".
+        demonstrations: Demonstration rows.
+        record: What the task did.
+    """
+    from pathlib import Path
+
+    from components.core.options import parse_options
+    from components.core.stage import stage_run
+    from components.solving.options import SolvingOptions
+    from components.solving.stage import run
+    from components.teacher.options import TeacherOptions
+
+    with stage_run("solving", record, shard=shard, options={"teacher": teacher, **options}) as stage:
+        endpoint, choices = parse_options(TeacherOptions, teacher, "teacher"), parse_options(SolvingOptions, options, "solving")
+        run([Path(problems.path)], endpoint, choices, responses, "0/1", Path(demonstrations.path), stage)

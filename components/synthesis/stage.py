@@ -1,0 +1,113 @@
+"""Synthesis: new problems from seeds, written by agents."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from components.core.errors import EmptyOutputError
+from components.core.records import Problem, in_shard, read_records, row_id, write_records
+from components.core.stage import StageRun
+from components.synthesis.filters import SeenProblems
+from components.synthesis.options import SynthesisOptions
+from components.synthesis.writers import Writer, Written
+from components.teacher.agents import PROMPTS
+from components.teacher.client import Teacher
+from components.teacher.concurrency import map_concurrently
+from components.teacher.options import TeacherOptions
+from components.teacher.prompts import load_prompt
+
+MIN_CONVERSATIONS = 10
+"""So many conversations without a single new problem are a fault of prompt, teacher or filters, not chance (our choice)."""
+
+
+def run(
+    seeds: Path, teacher: TeacherOptions, options: SynthesisOptions, responses: str, seed: int, shard: str, problems: Path, stage: StageRun
+) -> None:
+    """Let the agents write new problems from one shard of the seeds.
+
+    The output does not depend on concurrency or on the order in which replies come in.
+
+    Args:
+        seeds: Problem rows, all shards.
+        teacher: The endpoint.
+        options: The stage's options.
+        responses: Address of the response store.
+        seed: The run's seed: chooses which seeds are rewritten when not all are.
+        shard: ``"index/count"``.
+        problems: Where the shard's seeds and the new problems go: seeds first, then Ask-Me-Anything, then Suggester and Editor.
+        stage: Counters and progress.
+
+    Raises:
+        EmptyOutputError: Many conversations and not one new problem.
+        TeacherError: The teacher failed; a rerun goes on from what is stored.
+    """
+    everything = list(read_records(seeds, Problem))
+    mine = [row for row in everything if in_shard(row.id, shard)]
+    chosen = _chosen_for_rewriting(everything, options, seed)
+    asked = [row for row in mine if row.answer is not None] if options.ask_me_anything else []
+    rewritten = [row for row in mine if row.id in chosen]
+    stage.rows_in = len(mine)
+    stage.prompts = {name: load_prompt(name).version for name in (*PROMPTS.values(), "solve")}
+    stage.lineage = {"teacher": teacher.model}
+
+    answers = asyncio.run(_converse(asked, rewritten, teacher, options, responses, stage))
+    new = _without_duplicates([problem for written in answers for problem in written.problems], everything, stage)
+    for written in answers:
+        for reason in written.dropped:
+            stage.drop(reason)
+        for suggestion in written.suggestions:
+            stage.example("suggestion", suggestion)
+    if len(answers) >= MIN_CONVERSATIONS and not new:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(stage.dropped.items()))
+        raise EmptyOutputError(
+            f"{stage.task}: {len(answers)} conversations brought no new problem ({reasons})",
+            "look at the reasons above: the teacher may be too weak for the prompts, or the filters too strict",
+        )
+
+    stage.rows_kept = write_records(problems, [*mine, *new])
+    stage.counts |= {"seeds": len(mine), "new_problems": len(new), "conversations": len(answers)}
+    if options.ask_me_anything:
+        stage.counts["seeds_without_answer"] = len(mine) - len(asked)
+    for problem in new:
+        name = f"{problem.method}_round_{problem.round}" if problem.round else problem.method
+        stage.counts[name] = stage.counts.get(name, 0) + 1
+    for row in mine:
+        stage.example("seed", row, limit=3)
+    for method in ("ask_me_anything", "suggester_editor"):
+        for problem in [row for row in new if row.method == method][:4]:
+            stage.example("problem", problem, limit=8)
+
+
+async def _converse(
+    asked: list[Problem], rewritten: list[Problem], teacher: TeacherOptions, options: SynthesisOptions, responses: str, stage: StageRun
+) -> list[Written]:
+    async with Teacher(teacher, responses, stage) as client:
+        writer = Writer(client, options)
+        jobs = [(writer.ask, row) for row in asked] + [(writer.rewrite, row) for row in rewritten]
+        stage.progress(0, len(jobs), "conversations", force=True)
+        try:
+            return await map_concurrently(
+                lambda job: job[0](job[1]), jobs, teacher.concurrency, lambda done, total: stage.progress(done, total, "conversations")
+            )
+        finally:
+            stage.usage = client.usage
+
+
+def _chosen_for_rewriting(seeds: list[Problem], options: SynthesisOptions, seed: int) -> set[str]:
+    """Ids of the seeds to rewrite: the same whatever the shards and the order of the rows."""
+    if not options.suggester_editor:
+        return set()
+    ranked = sorted({row.id for row in seeds}, key=lambda identifier: row_id("rewrite", seed, identifier))
+    return set(ranked[: options.suggester_editor_seeds] if options.suggester_editor_seeds else ranked)
+
+
+def _without_duplicates(problems: list[Problem], seeds: list[Problem], stage: StageRun) -> list[Problem]:
+    seen = SeenProblems(row.question for row in seeds)
+    kept = []
+    for problem in problems:
+        if seen.add(problem.question):
+            kept.append(problem)
+        else:
+            stage.drop("duplicate")
+    return kept

@@ -1,0 +1,44 @@
+"""Prometheus metrics of the teacher's client, in the registry of the task."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from components.core.stage import StageRun
+from components.core.telemetry import LABELS, registry, task_labels
+
+_requests = Counter("tutorloop_teacher_requests", "Attempts sent to the teacher, by outcome", (*LABELS, "outcome"), registry=registry)
+_latency = Histogram(
+    "tutorloop_teacher_request_seconds",
+    "Duration of one attempt",
+    LABELS,
+    registry=registry,
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300),
+)
+_in_flight = Gauge("tutorloop_teacher_in_flight", "Attempts that wait for the teacher's reply", LABELS, registry=registry)
+_tokens = Counter("tutorloop_teacher_tokens", "Tokens paid for", (*LABELS, "kind"), registry=registry)
+_dollars = Counter("tutorloop_teacher_usd", "Dollars paid", LABELS, registry=registry)
+_cache_hits = Counter("tutorloop_teacher_cache_hits", "Requests answered by the response store", LABELS, registry=registry)
+_retries = Counter("tutorloop_teacher_retries", "Further attempts after a failed one", LABELS, registry=registry)
+
+
+class TeacherMetrics:
+    """The metrics of one task's client.
+
+    Args:
+        task: The task; a client outside of any task is labelled ``teacher``.
+    """
+
+    def __init__(self, task: StageRun | None) -> None:
+        self._labels = task_labels(task or StageRun("teacher"))
+        self.latency = _latency.labels(**self._labels)
+        self.in_flight = _in_flight.labels(**self._labels)
+        self.dollars = _dollars.labels(**self._labels)
+        self.cache_hits = _cache_hits.labels(**self._labels)
+        self.retries = _retries.labels(**self._labels)
+        self.prompt_tokens = _tokens.labels(**self._labels, kind="prompt")
+        self.completion_tokens = _tokens.labels(**self._labels, kind="completion")
+
+    def attempt(self, outcome: str) -> None:
+        """Count an attempt that ended with ``answered``, ``refused``, ``unusable``, an HTTP status or an error's name."""
+        _requests.labels(**self._labels, outcome=outcome).inc()

@@ -1,0 +1,166 @@
+"""The compiled pipeline from seeds to report on this machine: real teacher over HTTP, real training, real kills."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from components.core.records import Demonstration, Problem, StageRecord, normalise_question, read_records
+from pipelines import run_record
+from pipelines.run_record import RunRecord
+from tests.local import command
+
+pytestmark = pytest.mark.pipeline
+
+def first_run(home: Path) -> RunRecord:
+    """The record of the first run in a home."""
+    return run_record.read(home / min(command.run_folders(home)))
+
+
+STAGES = (
+    "base-model",
+    "synthesize",
+    "solve",
+    "decontaminate",
+    "sft",
+    "evaluate",
+    "sample",
+    "judge",
+    "build-preferences",
+    "tune",
+    "compare",
+    "report",
+    "publish",
+)
+"""KFP task names; the run is killed once in each."""
+
+KEY = "sk-planted-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a finished smoke run."""
+    home = tmp_path_factory.mktemp("home")
+    status, output = command.run(home, environment={"TUTORLOOP_TEACHER_API_KEY": KEY})
+    assert status == 0, output + command.log_of(home)[-5000:]
+    return home
+
+
+def test_a_run_leaves_record_report_and_log(finished: Path) -> None:
+    folder = finished / "latest"
+    record = command.latest(finished)
+    assert record.status == "succeeded" and record.error == ""
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert "M3" in (folder / "report.html").read_text()
+    assert (folder / "log.txt").stat().st_size > 0
+    assert json.loads((folder / "report.json").read_text())["models"]
+    assert [path.name for path in (folder / "metrics").glob("*.prom")]
+
+
+def test_the_record_holds_what_is_promised(finished: Path) -> None:
+    record = command.latest(finished)
+    assert [model.name for model in record.models] == ["M0", "M1", "M2", "M2-control", "M3", "M3-control"]
+    for model in record.models:
+        for score in model.benchmarks.values():
+            assert score.n > 0 and 0 <= score.low <= score.pass_at_1 <= score.high <= 1
+        assert any(score.pass_at_n and score.pass_ratio_at_n is not None for score in model.benchmarks.values())
+    assert record.usage.requests > 0 and record.usage.prompt_tokens > 0
+    assert record.parameters["sections"]["sft"] and record.seconds > 0 and record.seconds_by_stage["sft"] > 0
+    stages = {stage.stage: stage for stage in record.stages}
+    assert set(stages) >= {
+        "seeds", "synthesis", "solving", "contamination", "base_model", "sft", "sampling", "judging", "preferences",
+        "preference_tuning", "evaluation",
+    }  # fmt: skip
+    for name in ("synthesis", "solving", "sampling", "judging"):
+        assert stages[name].rows_in > 0 and stages[name].rows_kept > 0
+
+
+def test_rows_add_up(finished: Path) -> None:
+    ledger = list(read_records(finished / "latest" / "ledger.jsonl", StageRecord))
+    for row in ledger:
+        if row.stage in {"seeds", "judging"}:
+            assert row.rows_in == row.rows_kept + sum(row.dropped.values()), row.task
+
+
+def test_the_control_takes_as_many_steps_as_its_preference_arm(finished: Path) -> None:
+    ledger = list(read_records(finished / "latest" / "ledger.jsonl", StageRecord))
+    steps = [row.counts["steps"] for row in ledger if row.stage == "preference_tuning"]
+    assert len(steps) == 4 and steps[0] == steps[1] > 0 and steps[2] == steps[3] > 0
+
+
+def test_no_benchmark_problem_is_in_the_training_data(finished: Path) -> None:
+    outputs = json.loads((finished / "latest" / "outputs.json").read_text())
+    root = Path(outputs["ledger"]).parents[1]
+    benchmark = {normalise_question(row.question) for row in read_records(next(root.glob("collect-benchmarks*/problems")), Problem)}
+    train = {normalise_question(row.question) for row in read_records(next(root.glob("decontaminate*/train")), Demonstration)}
+    corpus = {normalise_question(row.question) for row in read_records(next(root.glob("base-model*/corpus")), Problem)}
+    assert benchmark and train and corpus
+    assert not benchmark & train and not benchmark & corpus
+
+
+def test_the_key_is_nowhere_in_what_a_run_leaves(finished: Path) -> None:
+    for path in finished.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_rerun_is_served_from_the_caches(finished: Path) -> None:
+    before = command.latest(finished)
+    status, output = command.run(finished)
+    assert status == 0, output
+    again = command.latest(finished)
+    assert again.id != before.id
+    assert again.usage.requests == 0
+    executed = [stage.task for stage in again.stages if not stage.cached]
+    assert executed == [], "no stage of the loop runs again"
+    assert [msgspec.to_builtins(model) for model in again.models] == [msgspec.to_builtins(model) for model in before.models]
+
+
+def test_a_changed_training_parameter_pays_the_teacher_nothing(finished: Path) -> None:
+    status, output = command.run(finished, "--set", "preference_tuning.beta=0.2")
+    assert status == 0, output
+    record = command.latest(finished)
+    assert record.usage.requests == 0
+    executed = {stage.stage for stage in record.stages if not stage.cached}
+    assert "preference_tuning" in executed and not executed & {"synthesis", "solving", "sft", "base_model"}
+
+
+def test_kto_is_a_parameter(finished: Path) -> None:
+    status, output = command.run(finished, "--set", "preference_tuning.method=kto")
+    assert status == 0, output
+    ledger = list(read_records(finished / "latest" / "ledger.jsonl", StageRecord))
+    assert {row.options["method"] for row in ledger if row.stage == "preference_tuning"} == {"kto"}
+
+
+def test_killed_in_every_stage_it_continues_and_ends_with_the_same_models(finished: Path, tmp_path: Path) -> None:
+    environment = {"TUTORLOOP_TEACHER_API_KEY": KEY}
+    for stage in STAGES:
+        before = command.run_folders(tmp_path)
+        process = command.start(tmp_path, environment=environment)
+        assert command.kill_when(process, tmp_path, f"Executing task '{stage}'", before), f"{stage} did not run again after the kill before it"
+    status, output = command.run(tmp_path, environment=environment)
+    assert status == 0, output
+    whole, resumed = first_run(finished), command.latest(tmp_path)
+    assert [msgspec.to_builtins(model) for model in resumed.models] == [msgspec.to_builtins(model) for model in whole.models]
+
+
+def test_the_second_run_in_a_home_is_refused(finished: Path) -> None:
+    with (finished / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status, output = command.run(finished)
+    assert status == 1 and "another run is active" in output and "--home" in output
+
+
+def test_nothing_survives_the_command(tmp_path: Path) -> None:
+    process = command.start(tmp_path)
+    assert command.kill_when(process, tmp_path, "Executing task", set())
+    folder = str(tmp_path)
+    deadline = time.monotonic() + 30
+    while any(folder in line for line in command.command_lines()):
+        assert time.monotonic() < deadline, "a process of the killed run is still there"
+        time.sleep(0.1)

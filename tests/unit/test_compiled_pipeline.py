@@ -1,0 +1,135 @@
+"""The compiled packages: what is in Git is what the code compiles to, and it holds nothing that runs differently elsewhere."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import images
+from pipelines.compile import COMPILED, compile_orca_math, package_for
+from tests.conftest import ROOT
+
+COMPONENT_FILES = sorted(ROOT.glob("components/*/component.py"))
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    loaded = [document for document in yaml.safe_load_all(path.read_text()) if document]
+    for document in loaded:
+        document.pop("sdkVersion", None)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    return documents(COMPILED / "orca_math.yaml")[0]
+
+
+def test_golden_package_equals_a_fresh_compile(tmp_path: Path) -> None:
+    fresh = tmp_path / "orca_math.yaml"
+    compile_orca_math(fresh, 2)
+    assert documents(fresh) == documents(COMPILED / "orca_math.yaml"), "run `make compile` and commit the result"
+
+
+def test_compile_is_deterministic(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        compile_orca_math(tmp_path / name, 1)
+    assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+
+
+def test_other_numbers_of_rounds_are_unrolled(tmp_path: Path) -> None:
+    tasks = documents(package_for(3, tmp_path))[0]["root"]["dag"]["tasks"]
+    assert sum("practice-round" in name for name in tasks) == 3
+
+
+def test_nothing_is_installed_at_run_time(golden: dict[str, Any]) -> None:
+    text = yaml.safe_dump(golden)
+    assert "pip install" not in text
+    assert "packages_to_install" not in text
+
+
+def test_every_container_has_a_symbolic_image(golden: dict[str, Any]) -> None:
+    used = {executor["container"]["image"] for executor in golden["deploymentSpec"]["executors"].values()}
+    assert used == set(images.CONTENTS)
+
+
+def test_no_parameter_is_named_like_a_secret(golden: dict[str, Any]) -> None:
+    names = {name for component in golden["components"].values() for name in component.get("inputDefinitions", {}).get("parameters", {})}
+    assert not [name for name in names if any(word in name.lower() for word in ("key", "secret", "password", "token"))]
+
+
+def test_loops_read_plain_lists_only(golden: dict[str, Any]) -> None:
+    """kfp.local cannot loop over a named output of a task (kfp 2.17)."""
+    dags = [golden["root"]["dag"]] + [component["dag"] for component in golden["components"].values() if "dag" in component]
+    loops = [task["parameterIterator"]["items"] for dag in dags for task in dag["tasks"].values() if "parameterIterator" in task]
+    assert loops
+    assert all("inputParameter" in items and "-Output" not in items["inputParameter"] for items in loops)
+
+
+@pytest.mark.parametrize("path", COMPONENT_FILES, ids=lambda path: path.parent.name)
+def test_faces_are_thin(path: Path) -> None:
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    assert functions
+    for function in functions:
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        lines = {line for node in body if not isinstance(node, ast.ImportFrom | ast.Import) for line in (node.lineno, node.end_lineno)}
+        assert max(lines) - min(lines) < 10, f"{path}: {function.name} does work that belongs into a plain module"
+        assert ast.get_docstring(function), f"{path}: {function.name} has no docstring, Kubeflow shows it"
+
+
+@pytest.mark.parametrize("path", [p for p in ROOT.glob("components/**/*.py") if p.name != "component.py"], ids=str)
+def test_imports_only_go_down(path: Path) -> None:
+    """pipelines -> stages -> teacher, student -> word_problems -> core; no stage imports another stage."""
+    below = {"core": {"core"}, "word_problems": {"core", "word_problems"}}
+    for name in ("teacher", "student", "offline_teacher"):
+        below[name] = {"core", "word_problems", name}
+    own = path.relative_to(ROOT / "components").parts[0]
+    allowed = below.get(own, {"core", "word_problems", "teacher", "student", own})
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for module in modules:
+            parts = module.split(".")
+            assert parts[0] != "pipelines", f"{path} imports {module}"
+            if parts[0] == "components" and len(parts) > 1:
+                assert parts[1] in allowed, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("folder", images.CONTENTS["tutorloop/agents-python:symbolic"])
+def test_agent_stages_do_not_import_torch(folder: str) -> None:
+    for path in (ROOT / "components" / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not {module.split(".")[0] for module in modules} & {"torch", "transformers", "trl", "peft"}, path
+
+
+def test_every_stage_folder_is_in_one_image() -> None:
+    stages = {path.parent.name for path in COMPONENT_FILES}
+    held = [folder for folders in images.CONTENTS.values() for folder in folders if folder in stages]
+    assert sorted(held) == sorted(stages)
+
+
+def test_image_tag_follows_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in ("components/core", "components/sft", "components/seeds", "requirements"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "requirements/laptop.lock").write_text("x==1\n")
+    (tmp_path / "components/core/a.py").write_text("a = 1\n")
+    (tmp_path / "components/seeds/b.py").write_text("b = 1\n")
+    monkeypatch.setattr(images, "ROOT", tmp_path)
+    monkeypatch.setattr(images, "CONTENTS", {"agents:symbolic": ("core", "seeds"), "trainer:symbolic": ("core", "sft")})
+
+    def tags() -> list[str]:
+        return images.resolve("agents:symbolic trainer:symbolic").split()
+
+    first = tags()
+    (tmp_path / "components/seeds/component.py").write_text("face = 1\n")
+    assert tags() == first, "a face is part of the compiled pipeline, not of the image"
+    (tmp_path / "components/seeds/b.py").write_text("b = 2\n")
+    second = tags()
+    assert second[0] != first[0] and second[1] == first[1]
+    (tmp_path / "components/core/a.py").write_text("a = 2\n")
+    assert all(new != old for new, old in zip(tags(), second, strict=True))

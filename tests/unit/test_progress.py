@@ -1,0 +1,51 @@
+"""What a person sees of a run, made from the lines of kfp.local and the stages."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from pipelines.progress import Display
+
+
+def shown(lines: list[str]) -> tuple[str, Display]:
+    out = io.StringIO()
+    display = Display(Console(file=out, force_terminal=False, width=120))
+    with display:
+        for line in lines:
+            display.line(line)
+    return out.getvalue(), display
+
+
+def test_stage_rows_rate_and_time_left() -> None:
+    text, _ = shown(
+        [
+            "03:15:01.000 - INFO - Executing task \x1b[96m'sample'\x1b[0m",
+            '    ::progress {"task":"sampling M1","shard":"0/1","done":250,"total":1000,"unit":"problems","seconds":5.0}',
+            '    ::progress {"task":"sampling M1","shard":"0/1","done":1000,"total":1000,"unit":"problems","seconds":20.0}',
+            "03:15:21.000 - INFO - Task \x1b[96m'sample'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m",
+        ]
+    )
+    assert "sampling M1: 250/1,000 problems, 50.0/s, 0:15 left" in text
+    assert "sampling M1: 1,000/1,000 problems, 50.0/s\n" in text
+    assert "sample done in 0:00" in text
+
+
+def test_noise_is_not_shown() -> None:
+    text, _ = shown(["    {", '        "inputs": {}', "[KFP Executor] Got executor_input:", ""])
+    assert text == ""
+
+
+def test_the_error_of_a_stage_and_its_hint_are_kept() -> None:
+    _, display = shown(
+        [
+            "03:15:01.000 - INFO - Executing task 'solve'",
+            "    error in solving: teacher is gone",
+            "      what to do: start it",
+            "03:15:02.000 - ERROR - Task 'solve' finished with status FAILURE",
+            "pipeline failed: Pipeline 'orca-math' finished with status FAILURE.",
+        ]
+    )
+    assert display.failed_stage == "solve"
+    assert display.error == ["error in solving: teacher is gone", "what to do: start it"]

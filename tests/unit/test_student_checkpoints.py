@@ -1,0 +1,74 @@
+"""Checkpoints and chunks: incomplete ones do not count, S3 serves like a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from components.core.records import Record
+from components.core.store import open_store
+from components.student.checkpoints import Checkpoints
+from components.student.chunks import discard_chunks, run_in_chunks
+
+
+class Row(Record, frozen=True, kw_only=True):
+    """A result."""
+
+    value: int
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Both kinds of store."""
+    return str(tmp_path / "work") if request.param == "folder" else str(request.getfixturevalue("s3_bucket"))
+
+
+def _write(checkpoints: Checkpoints, step: int) -> None:
+    folder = checkpoints.folder / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text(f"weights of step {step}")
+
+
+def test_the_newest_complete_checkpoint_is_found_again_elsewhere(store_uri: str) -> None:
+    first = Checkpoints(store_uri, "task")
+    assert first.latest() is None
+    for step in (9, 10):
+        _write(first, step)
+        first.finish(step)
+    _write(first, 11)
+    again = Checkpoints(store_uri, "task")
+    found = again.latest()
+    assert found is not None and found.name == "checkpoint-10"
+    assert (found / "weights").read_text() == "weights of step 10"
+    assert not (again.folder / "checkpoint-11").exists()
+    assert Checkpoints(store_uri, "another task").latest() is None
+    again.discard()
+    assert list(open_store(store_uri).list()) == []
+
+
+def test_finished_chunks_are_not_worked_on_again(store_uri: str) -> None:
+    worked: list[int] = []
+
+    def work(chunk: Sequence[int], before: int) -> list[Row]:
+        worked.extend(chunk)
+        if 7 in chunk:
+            raise KeyboardInterrupt
+        return [Row(value=item * 10) for item in chunk]
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_chunks(store_uri, "task", range(10), 3, Row, work)
+    assert worked == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    worked.clear()
+
+    def work_well(chunk: Sequence[int], before: int) -> list[Row]:
+        worked.extend(chunk)
+        assert chunk[0] == before
+        return [Row(value=item * 10) for item in chunk]
+
+    rows, resumed = run_in_chunks(store_uri, "task", range(10), 3, Row, work_well)
+    assert [row.value for row in rows] == [item * 10 for item in range(10)]
+    assert (worked, resumed) == ([6, 7, 8, 9], 6)
+    discard_chunks(store_uri, "task")
+    assert list(open_store(store_uri).list()) == []

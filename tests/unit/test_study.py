@@ -1,0 +1,58 @@
+"""Arms, seeds, and the table of a study."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from components.core.errors import ParameterError
+from components.core.records import Score
+from pipelines.run_record import ModelScores, RunRecord
+from pipelines.study import paired_interval, parse_arms, parse_seeds, table
+
+
+def record(accuracies: dict[str, float]) -> RunRecord:
+    models = []
+    for name, value in accuracies.items():
+        score = Score(model=name, benchmark="held-out", n=300, pass_at_1=value, low=value - 0.05, high=value + 0.05)
+        models.append(ModelScores(name=name, benchmarks={"held-out": score}))
+    return RunRecord(id="r", profile="tiny", status="succeeded", started_at="2026-01-01T00:00:00+00:00", models=models)
+
+
+def test_arms() -> None:
+    assert parse_arms([]) == {"default": []}
+    assert parse_arms(["a:", "b:x.y=1,seed=2"]) == {"a": [], "b": ["x.y=1", "seed=2"]}
+
+
+@pytest.mark.parametrize("texts", [["nocolon"], [":x=1"], ["a:", "a:x=1"]])
+def test_wrong_arms_are_refused(texts: list[str]) -> None:
+    with pytest.raises(ParameterError, match="--arm"):
+        parse_arms(texts)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,,2", "1,1"])
+def test_wrong_seeds_are_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_paired_interval_is_students_t_on_the_differences() -> None:
+    mean, low, high = paired_interval([0.5, 0.6, 0.7], [0.4, 0.55, 0.55])
+    assert mean == pytest.approx(0.1)
+    half = 4.302653 * 0.05 / math.sqrt(3)
+    assert (low, high) == pytest.approx((0.1 - half, 0.1 + half), abs=1e-6)
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert paired_interval([0.5], [0.4])[1:] == (-math.inf, math.inf)
+
+
+def test_table_compares_each_model_with_its_control_and_arms_with_the_first() -> None:
+    base = {"M0": 0.3, "M1": 0.5, "M2": 0.6, "M2-control": 0.55}
+    better = {"M0": 0.3, "M1": 0.5, "M2": 0.7, "M2-control": 0.55}
+    text = table({"dpo": [record(base), record(base)], "kto": [record(better), record(better)]}, [0, 1])
+    assert "| dpo: M2 - M2-control | +5.0 |" in text
+    assert "| kto: M2 - M2-control | +15.0 |" in text
+    assert "| M2: kto - dpo | +10.0 |" in text
+    assert "| kto | M2 | 0.700 | 0.700 | 0.700 (0.000) |" in text
