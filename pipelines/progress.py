@@ -44,6 +44,7 @@ class Display:
         self.error: list[str] = []
         self.failed_stage = ""
         self._in_error = False
+        self._in_traceback = False
         self._bars: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
         self._printed: dict[str, float] = {}
@@ -56,7 +57,8 @@ class Display:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
+        if self.console.is_terminal:
+            self._progress.stop()
 
     def line(self, raw: str) -> None:
         """Take one line of the child's output."""
@@ -71,10 +73,19 @@ class Display:
             self._finish(finished[1], finished[2])
         elif re.match(r"error(:| in )|pipeline failed:|Traceback ", text):
             self._in_error = not text.startswith("pipeline failed:")
-            if self._in_error:
+            self._in_traceback = text.startswith("Traceback ")
+            if self._in_error and not self._in_traceback:
                 self.error.append(text)
-        elif self._in_error and text:
+        elif self._in_error and text.strip("-"):
+            self._take_error_line(text)
+
+    def _take_error_line(self, text: str) -> None:
+        """Of an error that was raised on purpose keep everything, of a traceback its last line; the log has the rest."""
+        if not self._in_traceback:
             self.error.append(text)
+        elif re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b", text):
+            self.error.append(text)
+            self._in_error = False
 
     def _advance(self, event: dict[str, Any]) -> None:
         key = f"{event['task']} {event['shard']}" if event["shard"] != "0/1" else str(event["task"])

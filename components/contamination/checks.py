@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from components.contamination.nearest import nearest
+from components.contamination.nearest import Nearest
 from components.contamination.options import Action, ContaminationOptions
 from components.contamination.texts import content_tokens, exact_form, jaccard, masked_form
 from components.core.records import ContaminationMatch, Problem
@@ -77,17 +77,28 @@ def find(
 def _find_similar(
     train: Sequence[str], tests: Sequence[str], options: ContaminationOptions, findings: Findings, progress: Callable[[int], None]
 ) -> None:
-    """Steps 1 to 4 of the article's check (arXiv 2402.14830)."""
+    """Steps 1 to 4 of the article's check (arXiv 2402.14830), with more candidates where all k of them match."""
     pairs: dict[Pair, float | None] = {}
-    findings.best_jaccard = {n: [0.0] * len(tests) for n in REPORTED_N}
-    for test, (positions, cosines) in enumerate(nearest(train, tests, options.k, progress)):
-        tokens = content_tokens(tests[test])
-        for position, cosine in zip(positions.tolist(), cosines.tolist(), strict=True):
-            candidate = content_tokens(train[position])
-            if jaccard(tokens, candidate, options.n) > options.threshold:
-                pairs[test, position] = cosine
-            for n, best in findings.best_jaccard.items():
-                best[test] = max(best[test], jaccard(tokens, candidate, n))
+    best = findings.best_jaccard = {n: [0.0] * len(tests) for n in REPORTED_N}
+    index = Nearest(train, tests)
+    k, pending = options.k, list(range(len(tests)))
+    while pending:
+        saturated = []
+        for test, (positions, cosines) in zip(
+            pending, index.find(pending, k, progress if k == options.k else lambda done: None), strict=True
+        ):
+            tokens = content_tokens(tests[test])
+            matched = 0
+            for position, cosine in zip(positions.tolist(), cosines.tolist(), strict=True):
+                candidate = content_tokens(train[position])
+                if jaccard(tokens, candidate, options.n) > options.threshold:
+                    pairs[test, position] = cosine
+                    matched += 1
+                for n in REPORTED_N:
+                    best[n][test] = max(best[n][test], jaccard(tokens, candidate, n))
+            if matched == k:
+                saturated.append(test)
+        k, pending = 4 * k, saturated
     findings.pairs["jaccard"] = pairs
 
 

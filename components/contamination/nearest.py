@@ -20,39 +20,47 @@ Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Positions in the training questions, and their cosines."""
 
 
-def nearest(train: Sequence[str], tests: Sequence[str], k: int, progress: Callable[[int], None] = lambda done: None) -> list[Found]:
-    """The ``k`` best candidates of each test question, best first; fewer where fewer share a word with it.
-
-    Ties in cosine are broken by position in ``train``, so that the result depends on nothing but the texts and their order.
+class Nearest:
+    """TF-IDF vectors of both sides, and the search among them.
 
     Args:
         train: Training questions in their ``exact_form``.
         tests: Benchmark questions in their ``exact_form``.
-        k: Candidates per test question.
-        progress: Called with the number of test questions done.
-
-    Returns:
-        Per test question, positions in ``train`` and cosines.
     """
-    try:
-        matrix = TfidfVectorizer(analyzer=content_tokens, dtype=np.float32).fit_transform(chain(train, tests)).tocsr()
-    except ValueError:  # scikit-learn's answer to texts of stop words only: nothing shares a word with anything
-        return [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)) for _ in tests]
-    starts = range(0, len(train), TRAIN_BLOCK)
-    columns = [matrix[start : min(start + TRAIN_BLOCK, len(train))].T.tocsr() for start in starts]
-    test_rows = matrix[len(train) :]
-    del matrix
-    result: list[Found] = []
-    for begin in range(0, len(tests), TEST_BLOCK):
-        block = test_rows[begin : begin + TEST_BLOCK]
-        parts: list[list[Found]] = [[] for _ in range(block.shape[0])]
-        for start, train_columns in zip(starts, columns, strict=True):
-            product = block @ train_columns
-            for row, found in enumerate(parts):
-                found.append(_top(product, row, k, start))
-        result.extend(_merge(found, k) for found in parts)
-        progress(len(result))
-    return result
+
+    def __init__(self, train: Sequence[str], tests: Sequence[str]) -> None:
+        self._starts = range(0, len(train), TRAIN_BLOCK)
+        try:
+            matrix = TfidfVectorizer(analyzer=content_tokens, dtype=np.float32).fit_transform(chain(train, tests)).tocsr()
+        except ValueError:  # scikit-learn's answer to texts of stop words only: nothing shares a word with anything
+            matrix = sparse.csr_matrix(np.zeros((len(train) + len(tests), 1), dtype=np.float32))
+        self._train = [matrix[start : min(start + TRAIN_BLOCK, len(train))].T.tocsr() for start in self._starts]
+        self._tests = matrix[len(train) :]
+
+    def find(self, tests: Sequence[int], k: int, progress: Callable[[int], None] = lambda done: None) -> list[Found]:
+        """The ``k`` best candidates of each test question, best first; fewer where fewer share a word with it.
+
+        Ties in cosine are broken by position in ``train``, so that the result depends on nothing but the texts and their order.
+
+        Args:
+            tests: Positions of the test questions to look at.
+            k: Candidates per test question.
+            progress: Called with the number of test questions done.
+
+        Returns:
+            Per test question, positions in ``train`` and cosines.
+        """
+        result: list[Found] = []
+        for begin in range(0, len(tests), TEST_BLOCK):
+            block = self._tests[tests[begin : begin + TEST_BLOCK]]
+            parts: list[list[Found]] = [[] for _ in range(block.shape[0])]
+            for start, columns in zip(self._starts, self._train, strict=True):
+                product = block @ columns
+                for row, found in enumerate(parts):
+                    found.append(_top(product, row, k, start))
+            result.extend(_merge(found, k) for found in parts)
+            progress(len(result))
+        return result
 
 
 def _top(product: sparse.csr_matrix, row: int, k: int, offset: int) -> Found:

@@ -22,7 +22,8 @@ class ContaminationOptions(Options, frozen=True, kw_only=True):
         jaccard: The article's check: TF-IDF candidates whose n-gram Jaccard is above the threshold. The article reports; removing
             is our choice.
         corpus: What an exact match in the base model's own pretraining rows does; they cannot be removed any more. Our choice.
-        k: Candidates per benchmark problem (the article's 10).
+        k: Candidates per benchmark problem (the article's 10). Where all of them match, four times as many are looked at, and so
+            on: variants of one seed come in dozens, and none of them may hide behind the first ten.
         n: Length of the n-grams that decide (the article's strictest setting, 1); n = 1, 2 and 3 are always reported.
         threshold: Smallest Jaccard that is no longer accepted, exclusive (the article's 0.5).
         max_matches: The run fails when more benchmark problems than this have a match of any check; -1 is no limit. Our choice.

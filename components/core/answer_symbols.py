@@ -89,8 +89,10 @@ class SymbolWorker:
         """The next line of the worker; None when it takes too long or the worker has died."""
         assert process.stdout is not None
         handle, deadline, received = process.stdout.fileno(), time.monotonic() + limit_s, b""
+        poll = select.poll()
+        poll.register(handle, select.POLLIN | select.POLLHUP)
         while not received.endswith(b"\n"):
-            ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+            ready = poll.poll(max(0.0, 1000 * (deadline - time.monotonic())))
             chunk = os.read(handle, 65536) if ready else b""
             if not chunk:
                 return None

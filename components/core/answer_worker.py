@@ -1,7 +1,7 @@
 """The process behind ``answer_symbols``: reads pairs of expressions, one JSON line each, and answers true, false or null.
 
 SymPy can take for ever or eat all memory on input that a model wrote (9^9^9), therefore it lives in a process of its own that
-the parent kills. Exact comparison comes before floating point: 1/2004! and 1/2006! differ although both round to zero.
+the parent kills. Exact comparison comes before floating point: 1/1900! and 1/1902! differ although both round to zero.
 """
 
 from __future__ import annotations

@@ -82,7 +82,6 @@ def _config(**more: Any) -> dict[str, Any]:
         "style": style,
         "css": [],
         "js": [],
-        "no_prefix": True,
         "show_legend": False,
         "margin": 4,
         "margin_top": 10,

@@ -123,6 +123,8 @@ def controls_table(differences: Sequence[Difference]) -> list[dict[str, Any]]:
             "second": change.second,
             "first_accuracy": percent(change.first_accuracy),
             "second_accuracy": percent(change.second_accuracy),
+            "first_plain": _cell(change.first_accuracy),
+            "second_plain": _cell(change.second_accuracy),
             "gain": points(change.gain),
             "interval": gain_interval(change.low, change.high),
             "reading": control_reading(change),

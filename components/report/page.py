@@ -93,7 +93,7 @@ def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[s
         "examples": shown,
         "pairs": [{**pair, **pair_texts(_clip(pair["chosen"]), _clip(pair["rejected"]))} for pair in shown["pair"]],
         "teacher": teacher(tasks, summary.usage),
-        "timing": timing(tasks, records),
+        "timing": timing(tasks),
         "decision": decision,
         "comparisons": comparisons(decision),
         "lineage": lineage_groups(tasks),

@@ -11,7 +11,7 @@ from components.core.records import StageRecord, Usage
 from components.core.redaction import redact
 from components.report.charts import Series, lines
 from components.report.model_views import Figure, style_of
-from components.report.tasks import Task, model_round, wall_seconds
+from components.report.tasks import Task, model_round
 from components.report.wording import dollars, duration, integer, listing, number, percent, words
 
 SHARES = {"share", "precision", "recall", "rate", "ratio", "accuracy", "agrees"}
@@ -91,7 +91,7 @@ def _usage_row(name: str, usage: Usage) -> dict[str, str]:
     }
 
 
-def timing(tasks: Sequence[Task], records: Sequence[StageRecord]) -> dict[str, Any]:
+def timing(tasks: Sequence[Task]) -> dict[str, Any]:
     """Time by task, with bars relative to the longest."""
     longest = max((task.seconds for task in tasks), default=0.0) or 1.0
     return {
@@ -100,7 +100,6 @@ def timing(tasks: Sequence[Task], records: Sequence[StageRecord]) -> dict[str, A
             for task in tasks
         ],
         "total": duration(sum(task.seconds for task in tasks)),
-        "wall": duration(wall_seconds(records)),
     }
 
 

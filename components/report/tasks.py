@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -69,15 +68,6 @@ def group_tasks(records: Iterable[StageRecord]) -> list[Task]:
         task.curves.extend(record.curves)
         task.lineage.update(record.lineage)
     return list(tasks.values())
-
-
-def wall_seconds(records: Iterable[StageRecord]) -> float:
-    """Seconds from the start of the first task to the end of the last; 0 for an empty ledger.
-
-    Tasks that were served from the cache keep the times of the run that did the work, so that this can span several runs.
-    """
-    starts = [(datetime.datetime.fromisoformat(record.started_at).timestamp(), record.seconds) for record in records]
-    return max(start + seconds for start, seconds in starts) - min(start for start, _ in starts) if starts else 0.0
 
 
 def examples(records: Iterable[StageRecord], kind: str, limit: int) -> list[dict[str, Any]]:

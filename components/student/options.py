@@ -108,9 +108,10 @@ class TinyOptions(Options, frozen=True, kw_only=True):
         learning_rate: Peak of AdamW's cosine schedule.
         max_steps: Reasoning steps of the longest generated problem.
         max_number: Largest number in a generated problem.
-        families: Families of problems, by their names in ``word_problems``; empty is all.
+        families: Families of problems, by their names in ``word_problems``; empty is the generator's own choice.
         retargeted: Share of problems that ask for another quantity than the last one.
         hardened: Share of problems that were made harder.
+        wordings: Paraphrases of each sentence that are used.
         wrong_step: Share of solution steps that use a wrong operation or operand.
         wrong_result: Share of solution steps whose result is miscalculated.
     """
@@ -129,6 +130,7 @@ class TinyOptions(Options, frozen=True, kw_only=True):
     families: list[str] = msgspec.field(default_factory=list)
     retargeted: Share = 0.15
     hardened: Share = 0.15
+    wordings: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
     wrong_step: Share = 0.25
     wrong_result: Share = 0.125
 

@@ -16,7 +16,7 @@ from typing import Any
 from components.student.chat import Chat
 from components.student.options import TinyOptions
 from components.student.rows import Encoded, arrange, encode_rows
-from components.word_problems.problems import generate_many, noisy_solution
+from components.word_problems.problems import CORE_FAMILIES, generate_many, noisy_solution
 
 PAD, END = "<pad>", "<end>"
 TOKENIZER_TEXTS = 4_000
@@ -50,9 +50,10 @@ def make_corpus(options: TinyOptions, seed: int, avoid: Collection[str]) -> list
         max_steps=options.max_steps,
         max_number=options.max_number,
         avoid=avoid,
-        families=options.families,
+        families=options.families or CORE_FAMILIES,
         retargeted=options.retargeted,
         hardened=options.hardened,
+        wordings=options.wordings,
     )
     rng = random.Random(f"noise {seed}")
     return [

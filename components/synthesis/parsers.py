@@ -9,8 +9,9 @@ MAX_CHARS = 100_000
 """A reply beyond this is runaway text; only its beginning is read."""
 
 _QUOTES = "\"'“”„«»‘’`*_ \t"
-_LINE_START = r"[\s>#*_\-–—•·+]*(?:\(?\d{1,3}[.):]\)?\s*)?[\s*_]*"
-_LABEL_END = r"[\s*_]*(?:\(?#?\d{1,3}\)?)?[\s*_]*[:：][\s*_]*"
+# Possessive quantifiers: a model that repeats one mark for pages must not make the matching quadratic.
+_LINE_START = r"[\s>#*_\-–—•·+]*+(?:\(?\d{1,3}[.):]\)?\s*+)?+[\s*_]*+"
+_LABEL_END = r"[\s*_]*+(?:\(?#?\d{1,3}\)?)?+[\s*_]*+[:：][\s*_]*+"
 _TARGET = re.compile(rf"{_LINE_START}(?:<target>|(?:new )?(?:target|unknown)(?: quantity)?{_LABEL_END})(.*)", re.IGNORECASE)
 _QUESTION = re.compile(
     rf"{_LINE_START}(?:<question>|(?:the )?(?:new |updated |harder |rewritten |revised |final )?(?:question|problem){_LABEL_END})(.*)",
@@ -19,9 +20,10 @@ _QUESTION = re.compile(
 _OTHER_NAMES = r"suggestions?|objective|solution|(?:final |reference )?answer|explanation|notes?|hint|reasoning|changes(?: made)?"
 _OTHER_LABEL = re.compile(rf"{_LINE_START}(?:(?:{_OTHER_NAMES}){_LABEL_END}|####|</?\w+>\s*$)", re.IGNORECASE)
 _ANY_LABEL = re.compile(rf"{_LINE_START}[^\W\d]{{2,20}}(?: [^\W\d]{{2,20}})?{_LABEL_END}(?=\S)")
-_ITEM = re.compile(r"[\s>#*_]*(?:\(?\d{1,3}[.):]\)?|[-–—•·+*])[\s*_]+(?=\S)(.*)")
+_ITEM = re.compile(r"[\s>]*+(?:[*_#]{0,3}\(?\d{1,3}[.):]\)?(?=[\s*_])|[-–—•·+*](?=\s))[\s*_]++(?=\S)(.*)")
 _FENCE = re.compile(r"\s*```")
-_RULE = re.compile(r"\s*(?:[-–—*_=]\s*){3,}$")
+_RULE = re.compile(r"\s*+(?:[-–—*_=]\s*+){3,}+$")
+_INLINE_QUESTION = re.compile(r"(?:<question>|\bquestion\s*+[:：])[\s*_]*+", re.IGNORECASE)
 _TAG = re.compile(r"</?(?:question|target|problem)>", re.IGNORECASE)
 _QUESTION_MARKS = ("?", "？", "؟")
 _HEADING_CHARS = 60
@@ -112,8 +114,8 @@ def parse_suggestions(reply: str) -> list[str]:
 def parse_solvable(reply: str) -> bool | None:
     """Whether the checking agent confirmed the problem; None when it said neither yes nor no."""
     text = re.sub(r"[*_`#>]", "", reply[:MAX_CHARS])
-    labelled = re.findall(r"(?im)^\W*solvable\s*[:：=-]?\s*(yes|no|true|false)\b", text)
-    bare = re.match(r"(?i)\W*(yes|no)\b", text)
+    labelled = re.findall(r"(?im)^[^\w\n]*+solvable[ \t]*+[:：=-]?[ \t]*+(yes|no|true|false)\b", text)
+    bare = re.match(r"(?i)\W*+(yes|no)\b", text)
     word = labelled[-1] if labelled else bare[1] if bare else ""
     return word.lower() in ("yes", "true") if word else None
 
@@ -132,8 +134,8 @@ def _lines(reply: str) -> list[str]:
 
 
 def _split_inline(rest: str) -> tuple[str, bool, str]:
-    match = re.search(r"[\s.;,|*_-]*(?:<question>|\bquestion\s*[:：])[\s*_]*", rest, re.IGNORECASE)
-    return (rest[: match.start()], True, rest[match.end() :]) if match else (rest, False, "")
+    match = _INLINE_QUESTION.search(rest)
+    return (rest[: match.start()].rstrip(" \t.;,|*_-"), True, rest[match.end() :]) if match else (rest, False, "")
 
 
 def _asks(text: str) -> bool:

@@ -57,6 +57,7 @@ MAX_STEPS = 4
 MAX_NUMBER = 60
 MAX_WORDINGS = 3
 _TRIES = 50
+_LARGER_TRIES = 10
 _HELD_OUT = {0: "test", 1: "dev"}
 _BUCKETS = 10
 _TWICE = 0.4
@@ -165,12 +166,15 @@ def _split_quantity(reading: Reading, rng: random.Random, max_number: int) -> Re
 def _larger_numbers(reading: Reading, rng: random.Random, max_number: int) -> Reading | None:
     shape = reading.shape
     old = {name: value for name, value in reading.values.items() if name != shape.result}
-    values = draw_values(shape, rng, max_number, at_least=old)
-    if values is None:
-        return None
-    larger = replace(reading, values=values)
-    told = sum(given_values(larger).values()) > sum(given_values(reading).values())
-    return larger if told and sum(values[name] for name in old) > sum(old.values()) else None
+    for _ in range(_LARGER_TRIES):
+        values = draw_values(shape, rng, max_number, at_least=old)
+        if values is None:
+            return None
+        larger = replace(reading, values=values)
+        told = sum(given_values(larger).values()) > sum(given_values(reading).values())
+        if told and sum(values[name] for name in old) > sum(old.values()):
+            return larger
+    return None
 
 
 def _hide_quantity(reading: Reading, rng: random.Random, max_number: int) -> Reading | None:

@@ -125,7 +125,7 @@ def test_silent_without_network_and_without_overflow(visit: Any, pages: dict[str
     assert sticking_out == []
 
 
-@pytest.mark.parametrize(("name", "charts"), [("full", 11), ("several", 15), ("small", 5)])
+@pytest.mark.parametrize(("name", "charts"), [("full", 11), ("several", 19), ("small", 5)])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_plots_are_drawn_with_readable_labels(visit: Any, name: str, charts: int, width: int) -> None:
     seen = visit(name, width)

@@ -41,6 +41,7 @@ def test_golden_set_is_large_and_holds_the_known_failures() -> None:
         ("the answer is: $12.50. I hope that helps.", "flex", "$12.50"),
         ("The final answer is \\boxed{\\frac{3}{4}}.", "flex", "\\frac{3}{4}"),
         ("It needs 5 more.\nA: 19", "flex", "19"),
+        ("The answer is 7 boats.\nA: 7", "flex", "7"),
         ("**Answer:** 1,250 marbles", "flex", "1,250 marbles"),
         ("**Final Answer**: **42**", "flex", "42"),
         ("Answer: she has 5 apples left over", "flex", "5"),
@@ -167,7 +168,7 @@ texts = st.one_of(st.text(max_size=60), st.text(alphabet="0123456789.,-+/%$ ()[]
 numbers = st.one_of(st.integers(-(10**9), 10**9).map(str), st.decimals(-10000, 10000, places=3, allow_nan=False).map(str))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(texts)
 def test_never_raises_and_extraction_is_a_part_of_the_text(text: str) -> None:
     answer = extract_answer(text)
@@ -176,18 +177,20 @@ def test_never_raises_and_extraction_is_a_part_of_the_text(text: str) -> None:
     is_correct("5", text, ["A"], 0.3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(texts)
 def test_an_answer_equals_itself(text: str) -> None:
     assert compare(text, text, time_limit_s=0.3) is bool(canonical(text))
 
 
+@settings(deadline=None)
 @given(numbers, numbers)
 def test_numbers_compare_symmetrically(left: str, right: str) -> None:
     assert compare(left, right) is compare(right, left)
     assert compare(left, right) is not None
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(-(10**12), 10**12))
 def test_formatting_does_not_matter(number: int) -> None:
     spellings = [f"{number:,}", f"{number}.0", f"${number}", f"{number} apples", f"\\boxed{{{number}}}", f"**{number}**", f" {number}. "]
@@ -198,6 +201,7 @@ def test_formatting_does_not_matter(number: int) -> None:
     assert is_correct(str(number), f"Some steps, then more.\n#### {number:,}") == (True, f"{number:,}")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.fractions(min_value=-1000, max_value=1000, max_denominator=500))
 def test_fractions_are_exact(value: Any) -> None:
     written = f"{value.numerator}/{value.denominator}"
@@ -205,7 +209,7 @@ def test_fractions_are_exact(value: Any) -> None:
     assert compare(written, f"{value.numerator * 2000 + 1}/{value.denominator * 2000}") is False
 
 
-@settings(max_examples=100)
+@settings(max_examples=60, deadline=None)
 @given(numbers)
 def test_canonical_is_stable(text: str) -> None:
     assert canonical(canonical(text)) == canonical(text)

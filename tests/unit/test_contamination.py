@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from components.contamination import nearest as nearest_module
 from components.contamination.checks import equal_pairs
-from components.contamination.nearest import nearest
+from components.contamination.nearest import Nearest
 from components.contamination.options import ContaminationOptions
 from components.contamination.stage import run
 from components.contamination.texts import content_tokens, exact_form, jaccard, masked_form
@@ -147,6 +147,23 @@ def test_training_rows_do_not_depend_on_the_shards(tmp_path: Path) -> None:
     assert outcomes[1].stage.rows_in == 25
 
 
+def test_no_match_hides_behind_the_first_k(tmp_path: Path) -> None:
+    train = [demonstration(f"{TEST} Name the {place} crate.") for place in ("red", "blue", "green", "black", "white", "pink", "grey")]
+    outcome = Outcome(tmp_path, [*train, demonstration(CLEAN)], [problem(TEST)], k=2)
+    assert outcome.kept == [CLEAN]
+    assert outcome.stage.counts["jaccard_train"] == len(train)
+
+
+def test_which_of_equal_candidates_are_taken_does_not_depend_on_the_order(tmp_path: Path) -> None:
+    # One candidate of the three with equal cosine fits beside the one that does not match, and only that one is removed.
+    train = [demonstration(text) for text in ("plum jam", "plum jam crate jar", "plum jam crate lid", "plum jam crate box", CLEAN)]
+    tests = [problem("plum jam crate day night")]
+    orders = {"forth": train, "back": train[::-1]}
+    kept = [Outcome(tmp_path / name, rows, tests, k=2, threshold=0.45).kept for name, rows in orders.items()]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "train", "reason"),
     [
@@ -177,7 +194,9 @@ def test_a_pair_is_reported_under_the_gravest_action(tmp_path: Path) -> None:
 def test_options_shown_on_one_side_do_not_hide_a_match(shown_by: str, tmp_path: Path) -> None:
     options = "\nOptions: A) 8, B) 9, C) 10, D) 12, E) none of these"
     train, test = (TEST + options, TEST) if shown_by == "train" else (TEST, TEST + options)
-    assert Outcome(tmp_path, [demonstration(train), demonstration(CLEAN)], [problem(test)]).kept == [CLEAN]
+    outcome = Outcome(tmp_path, [demonstration(train), demonstration(CLEAN)], [problem(test)], jaccard="off")
+    assert [match.check for match in outcome.matches] == ["exact"]
+    assert outcome.kept == [CLEAN]
 
 
 def test_nothing_left_to_train_on_says_why(tmp_path: Path) -> None:
@@ -284,10 +303,11 @@ def test_candidates_are_those_of_the_full_product(monkeypatch: pytest.MonkeyPatc
     rng = random.Random(0)
     train = [" ".join(rng.choices([f"w{number}" for number in range(60)], k=12)) for _ in range(500)]
     tests = [" ".join(rng.choices([f"w{number}" for number in range(60)], k=12)) for _ in range(70)]
-    whole = nearest(train, tests, 10)
+    places = list(range(len(tests)))
+    whole = Nearest(train, tests).find(places, 10)
     monkeypatch.setattr(nearest_module, "TRAIN_BLOCK", 37)
     monkeypatch.setattr(nearest_module, "TEST_BLOCK", 9)
-    for one, other in zip(whole, nearest(train, tests, 10), strict=True):
+    for one, other in zip(whole, Nearest(train, tests).find(places, 10), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -300,11 +320,11 @@ def test_candidates_are_those_of_the_full_product(monkeypatch: pytest.MonkeyPatc
 
 
 def test_ties_go_to_the_first_and_strangers_are_no_candidates() -> None:
-    positions, cosines = nearest(["red kite"] * 5 + ["green boat"], ["red kite"], 3)[0]
+    positions, cosines = Nearest(["red kite"] * 5 + ["green boat"], ["red kite"]).find([0], 3)[0]
     assert positions.tolist() == [0, 1, 2]
     np.testing.assert_allclose(cosines, 1.0, atol=1e-6)
-    assert nearest(["green boat"], ["red kite"], 3)[0][0].tolist() == []
-    assert nearest(["of the"], ["of it"], 3)[0][0].tolist() == []
+    assert Nearest(["green boat"], ["red kite"]).find([0], 3)[0][0].tolist() == []
+    assert Nearest(["of the"], ["of it"]).find([0], 3)[0][0].tolist() == []
 
 
 def test_real_test_problems_are_all_found_among_many(shared_data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.errors import EmptyOutputError, InputError
@@ -120,7 +120,9 @@ def test_same_input_in_another_order_gives_the_same_files(tmp_path: Path) -> Non
     assert first[1] == again[1]
     other_seed = build(tmp_path, samples, solutions, seed=1, max_pairs_per_problem=3)
     assert other_seed[0] != first[0]
-    assert [row.id for row in first[1]] != sorted(row.id for row in first[1])
+    for rows in first[:2]:
+        order = [row.problem_id for row in rows]
+        assert order != sorted(order)
 
 
 def test_a_text_is_never_both_right_and_wrong_nor_repeated(tmp_path: Path) -> None:
@@ -143,6 +145,7 @@ def test_sample_without_demonstration_is_refused(tmp_path: Path) -> None:
         build(tmp_path, with_correct("p", 1) + with_correct("q", 1), [demonstration("p")])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 60), st.integers(0, 5))
 def test_chosen_pairs_are_distinct_and_spread(positives: int, negatives: int, limit: int, seed: int) -> None:
     pairs = choose_pairs(positives, negatives, limit, seed, "p")
@@ -166,6 +169,8 @@ RIGHT = "First 3 * 4 = 12. So 12 + 5 = 17. #### 17"
         ("Say 4 * 3 = 12, so 12 + 5 = 18. #### 18", 2, "Say 4 * 3 = 12, So 12 + 5 = 17. #### 17", "Say 4 * 3 = 12, so 12 + 5 = 18."),
         ("First 3 * 4 = 12. So 12 + 5 = 17. #### 12", 3, RIGHT, "First 3 * 4 = 12. So 12 + 5 = 17. #### 12"),
         ("So 3 * 4 = 12. #### 12", 2, "So 3 * 4 = 12. So 12 + 5 = 17. #### 17", "So 3 * 4 = 12. #### 12"),
+        ("First 3 * 5 = 12. So 12 + 5 = 17. #### 16", 1, RIGHT, "First 3 * 5 = 12."),
+        ("First 3 * 4 = 12. Then 6 * 2 = 12. #### 12", 2, RIGHT, "First 3 * 4 = 12. Then 6 * 2 = 12."),
         ("#### 9", None, None, None),
     ],
 )  # fmt: skip
@@ -200,6 +205,7 @@ def test_steps_are_recomputed(text: str, values: list[tuple[float, bool]]) -> No
     assert [(float(step.value), step.holds) for step in arithmetic_steps(text)] == values
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789+-*/=().,$ \nxabc", max_size=80), st.text(alphabet="0123456789+-*/=() \n.", max_size=80))
 def test_steps_never_raise_and_cover_the_text(response: str, solution: str) -> None:
     steps = arithmetic_steps(response)

@@ -49,3 +49,16 @@ def test_the_error_of_a_stage_and_its_hint_are_kept() -> None:
     )
     assert display.failed_stage == "solve"
     assert display.error == ["error in solving: teacher is gone", "what to do: start it"]
+
+
+def test_of_a_traceback_the_last_line_is_kept() -> None:
+    _, display = shown(
+        [
+            "    Traceback (most recent call last):",
+            '      File "a.py", line 1, in f',
+            "        raise IndexError('x')",
+            "    IndexError: x",
+            "    --------------------------",
+        ]
+    )
+    assert display.error == ["IndexError: x"]

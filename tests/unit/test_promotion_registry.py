@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def test_killed_anywhere_leaves_a_whole_champion(tmp_path: Path) -> None:
         models = tmp_path / f"models{operation}"
         old, _ = run_publish(old_files, str(models), tmp_path / "card.json")
         made = material(tmp_path / f"new{operation}", b"new", champion=old)
-        finished = in_child_killed_before(operation, lambda made=made, models=models: run_publish(made, str(models), tmp_path / "c.json"))
+        finished = in_child_killed_before(operation, partial(run_publish, made, str(models), tmp_path / "c.json"))
         store = open_store(str(models))
         held = current_champion(store)
         verify(store, held)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -129,17 +128,6 @@ def test_readers_never_see_half_a_value(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / ".value.0123.part").write_bytes(b"half")
     assert list(open_store(str(tmp_path)).list()) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system cannot be mounted here: " + mounted.stderr.decode().strip())
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_told_and_the_old_value_stays(small_disk: Path) -> None:

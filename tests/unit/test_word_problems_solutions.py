@@ -74,6 +74,7 @@ def test_faults_are_carried_on(three_steps: WordProblem) -> None:
         ("First 3 * 4 = 12. Then 2 * 5 = 10. So 12 + 10 = 22. #### 12", 4),
         ("First 3 * 4 = 12. Then 2 * 5 = 10. #### 10", 3),
         ("First 3 * 4 = 12. So 12 + 10 = 22. #### 22", None),
+        ("First 3 * 4 = 12. Then 4 * 3 = 12. So 12 + 10 = 22. #### 24", 2),
         ("First 3 + 4 = 7. So 12 + 10 = 22. #### 2", 1),
         ("I think it is 22.", None),
         ("I think it is 23.", 1),

@@ -1,0 +1,184 @@
+"""Evaluation: the measures against known values, the stage on a real tiny model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.core.errors import EmptyOutputError
+from components.core.options import parse_options
+from components.core.records import ProblemResult, read_records, write_records
+from components.core.stage import StageRun
+from components.core.store import open_store
+from components.evaluation.options import EvaluationOptions
+from components.evaluation.scoring import score
+from components.evaluation.stage import run, run_champion
+from components.evaluation.statistics import majority_at_n, majority_correct, pass_at_n, pass_ratio, sizes, wilson_interval
+from tests.unit.student_material import benchmark, make_model
+
+BASICS: dict[str, Any] = {"max_new_tokens": 12, "samples_per_problem": 3, "chunk_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("right", "trials", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (1120, 1319, 0.8287, 0.8675), (0, 0, 0.0, 1.0)],
+)
+def test_wilson_interval(right: int, trials: int, low: float, high: float) -> None:
+    assert wilson_interval(right, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+@given(st.integers(1, 7).flatmap(lambda pool: st.tuples(st.lists(st.booleans(), min_size=pool, max_size=pool), st.integers(1, pool))))
+def test_pass_at_n_is_the_mean_over_all_subsets(case: tuple[list[bool], int]) -> None:
+    samples, n = case
+    subsets = list(itertools.combinations(samples, n))
+    assert pass_at_n(sum(samples), len(samples), n) == pytest.approx(sum(any(subset) for subset in subsets) / len(subsets))
+
+
+@pytest.mark.parametrize("n", [0, 9])
+def test_pass_at_n_needs_n_within_the_pool(n: int) -> None:
+    with pytest.raises(ValueError, match="not within"):
+        pass_at_n(3, 8, n)
+
+
+@pytest.mark.parametrize(
+    ("answers", "correct", "expected"),
+    [
+        (["3", "4", "3"], [True, False, True], True),
+        (["3", "4", "4"], [True, False, False], False),
+        (["4", "3", None, None, None], [False, True, False, False, False], False),
+        (["3", "4"], [True, False], True),
+        ([None, None], [False, False], False),
+        ([], [], False),
+    ],
+)
+def test_majority(answers: list[str | None], correct: list[bool], expected: bool) -> None:
+    assert majority_correct(answers, correct) is expected
+
+
+def test_majority_of_one_is_the_pass_ratio_on_average() -> None:
+    pools = [(["3", "4", "5", "3"], [True, False, False, True])] * 50
+    assert majority_at_n(pools, 1, 40) == pytest.approx(0.5, abs=0.05)
+    assert majority_at_n(pools, 4, 1) == 1.0
+
+
+def test_sizes_and_pass_ratio() -> None:
+    assert [sizes(pool) for pool in (0, 1, 8, 20)] == [[], [1], [1, 2, 4, 8], [1, 2, 4, 8, 16, 20]]
+    assert pass_ratio([[True, False], [True, True]]) == 0.75
+
+
+def result(index: int, correct: bool, steps: int | None, pool: list[bool] = []) -> ProblemResult:  # noqa: B006
+    return ProblemResult(
+        model="M1", benchmark="quiz", problem_id=f"p{index}", source="quiz" if index % 2 else "extra", split="test", steps=steps,
+        question="?", reference="1", response="", answer="1" if correct else "2", correct=correct, tokens=4 + index,
+        sample_answers=["1" if good else "2" for good in pool], sample_correct=pool,
+    )  # fmt: skip
+
+
+def test_a_score_by_source_and_by_steps() -> None:
+    rows = [result(0, True, 1, [True, True]), result(1, False, 1, [False, True]), result(2, True, 2, [False, False]), result(3, True, None, [True, True])]
+    made = score("M1", "quiz", rows, 5)
+    assert (made.n, made.pass_at_1, made.samples, made.mean_tokens) == (4, 0.75, 2, 5.5)
+    assert made.low < 0.75 < made.high
+    assert made.pass_at_n == {"1": 0.625, "2": 0.75}
+    assert made.pass_ratio_at_n == 0.625
+    assert made.by_source == {"extra": {"n": 2.0, "pass_at_1": 1.0}, "quiz": {"n": 2.0, "pass_at_1": 0.5}}
+    assert made.by_steps == {"1": {"n": 2.0, "pass_at_1": 0.5}, "2": {"n": 1.0, "pass_at_1": 1.0}}
+    greedy = score("M1", "quiz", [result(1, True, 1)], 5)
+    assert (greedy.samples, greedy.pass_at_n, greedy.pass_ratio_at_n, greedy.majority_at_n) == (0, {}, None, {})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_records(folder / "benchmarks.jsonl", [*benchmark(9), *benchmark(5, split="dev"), *benchmark(3, source="other")])
+    make_model(folder / "published" / "v1" / "model")
+    return folder
+
+
+def evaluate(folder: Path, benchmarks: str = "benchmarks.jsonl", **options: Any) -> tuple[list[ProblemResult], StageRun]:
+    stage = StageRun("evaluation")
+    parsed = parse_options(EvaluationOptions, {**BASICS, **options}, "evaluation")
+    model, output = str(folder / "published" / "v1" / "model"), folder / "results.jsonl"
+    run(model, str(folder / benchmarks), parsed, stage, name="M7", checkpoints=str(folder / "work"), seed=1, output=str(output))
+    return list(read_records(output, ProblemResult)), stage
+
+
+def test_every_benchmark_gets_its_score(folder: Path) -> None:
+    rows, stage = evaluate(folder)
+    assert [(found.benchmark, found.n, found.samples) for found in stage.scores] == [("other", 3, 3), ("quiz", 9, 3), ("quiz-dev", 5, 0)]
+    assert {row.model for row in rows} == {"M7"}
+    assert all(len(row.sample_correct) == (0 if row.split == "dev" else 3) for row in rows)
+    assert all(row.correct == (row.answer == row.reference) for row in rows)
+    [quiz] = [found for found in stage.scores if found.benchmark == "quiz"]
+    assert quiz.pass_at_1 == sum(row.correct for row in rows if row.benchmark == "quiz") / 9
+    assert (stage.rows_in, stage.rows_kept) == (17, 17)
+    assert len(stage.examples.get("result_wrong", [])) + len(stage.examples.get("result_right", [])) >= 5
+    assert not list(open_store(str(folder / "work")).list())
+    assert evaluate(folder, batch_size=5, chunk_size=3)[0] == sorted_like(rows, folder)
+
+
+def sorted_like(rows: list[ProblemResult], folder: Path) -> list[ProblemResult]:
+    """Rows in the order in which the file holds them now."""
+    order = [(row.problem_id, row.benchmark) for row in read_records(folder / "results.jsonl", ProblemResult)]
+    return sorted(rows, key=lambda row: order.index((row.problem_id, row.benchmark)))
+
+
+def test_a_perfect_student_scores_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that reads the answers from a key: every measure must be 1, so marking and bookkeeping are right."""
+    from components.student import engines
+
+    key = {row.question: row.answer for row in [*benchmark(9), *benchmark(5, split="dev"), *benchmark(3, source="other")]}
+
+    class Knowing:
+        def generate(self, questions: list[str], *, seeds: list[list[int]], **more: Any) -> list[list[engines.Completion]]:
+            return [[engines.Completion(f"So it is.\n#### {key[q]}", 5, "stop") for _ in row] for q, row in zip(questions, seeds, strict=True)]
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(engines, "open_engine", lambda model, options: Knowing())
+    _, stage = evaluate(folder)
+    for found in stage.scores:
+        assert (found.pass_at_1, found.high) == (1, 1)
+        assert all(math.isclose(value, 1) for value in [*found.pass_at_n.values(), *found.majority_at_n.values()])
+    assert stage.counts["undecided"] == 0
+
+
+def test_problems_without_answer_are_dropped(folder: Path) -> None:
+    import msgspec
+
+    rows = benchmark(4)
+    write_records(folder / "some.jsonl", [msgspec.structs.replace(rows[0], answer=None), *rows[1:]])
+    _, stage = evaluate(folder, "some.jsonl", samples_per_problem=0)
+    assert (stage.dropped, stage.rows_kept) == ({"no_answer": 1}, 3)
+    write_records(folder / "none.jsonl", [msgspec.structs.replace(row, answer=None) for row in rows])
+    with pytest.raises(EmptyOutputError):
+        evaluate(folder, "none.jsonl")
+
+
+def test_without_a_champion_nothing_is_loaded(folder: Path) -> None:
+    code = (
+        "import sys; from components.core.stage import StageRun; from components.evaluation.options import EvaluationOptions\n"
+        "from components.evaluation.stage import run_champion\n"
+        f"run_champion('nowhere', '', 'nothing', EvaluationOptions(), StageRun('e'), checkpoints='', seed=0, output={str(folder / 'no.jsonl')!r})\n"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert out.stdout.strip() == "[]"
+    assert (folder / "no.jsonl").read_bytes() == b""
+
+
+def test_the_champion_is_evaluated_from_the_model_store(folder: Path) -> None:
+    stage, options = StageRun("evaluation"), parse_options(EvaluationOptions, BASICS, "evaluation")
+    run_champion(
+        str(folder / "published"), "v1", str(folder / "benchmarks.jsonl"), options, stage,
+        checkpoints=str(folder / "work"), seed=1, output=str(folder / "champion.jsonl"),
+    )  # fmt: skip
+    assert {found.model for found in stage.scores} == {"champion"}

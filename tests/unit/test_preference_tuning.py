@@ -1,0 +1,227 @@
+"""Preference tuning and its control arm: same positives, same order, same number of steps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.errors import EmptyOutputError, ParameterError
+from components.core.options import parse_options
+from components.core.records import write_records
+from components.core.stage import StageRun
+from components.core.store import open_store
+from components.preference_tuning.data import kto_weights, labelled_material, pair_material
+from components.preference_tuning.options import TuningOptions
+from components.preference_tuning.stage import run
+from components.student.chat import Chat
+from components.student.load import read_info
+from components.student.tiny import build_tokenizer
+from tests.unit.student_material import demonstrations, labelled, make_model, pairs, same_weights
+
+ROOT = Path(__file__).parents[2]
+BASICS: dict[str, Any] = {"method": "dpo", "learning_rates": [2e-3, 1e-3], "batch_size": 4, "checkpoint_seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuning")
+    write_records(folder / "pairs.jsonl", pairs(26))
+    write_records(folder / "labelled.jsonl", labelled(20, 9))
+    return make_model(folder / "M1")
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return Chat("plain", build_tokenizer([row.question + row.solution for row in demonstrations(40)], 400))
+
+
+def tune(start: Path, arm: str = "preference", round_number: int = 1, name: str = "", checkpoints: str = "", **options: Any) -> tuple[Path, StageRun]:
+    stage = StageRun("preference_tuning", task=f"tuning {arm}")
+    output = start.parent / (name or f"out-{arm}")
+    run(
+        str(start),
+        str(start.parent / "pairs.jsonl"),
+        str(start.parent / "labelled.jsonl"),
+        parse_options(TuningOptions, {**BASICS, **options}, "preference_tuning"),
+        stage,
+        checkpoints=checkpoints or str(start.parent / "checkpoints"),
+        round_number=round_number,
+        arm=arm,
+        seed=3,
+        output=str(output),
+    )
+    return output, stage
+
+
+@pytest.mark.parametrize(
+    ("desirable", "undesirable", "given", "expected"),
+    [
+        (100, 100, (0, 0), (1.0, 1.0)),
+        (130, 100, (0, 0), (1.0, 1.0)),
+        (300, 100, (0, 0), (1.0, 2.25)),
+        (50, 100, (0, 0), (2.0, 1.0)),
+        (50, 100, (0, 0.03), (1.0, 0.03)),
+        (50, 100, (3, 0), (3.0, 1.0)),
+        (50, 0, (0, 0), (1.0, 1.0)),
+    ],
+)
+def test_kto_weights(desirable: int, undesirable: int, given: tuple[float, float], expected: tuple[float, float]) -> None:
+    weights = kto_weights(desirable, undesirable, *given)
+    assert weights == pytest.approx(expected)
+    if given == (0, 0) and undesirable:
+        assert 1 <= weights[0] * desirable / (weights[1] * undesirable) <= 4 / 3 + 1e-9
+
+
+def test_the_control_arm_gets_the_chosen_sides_in_the_same_order(chat: Chat) -> None:
+    options = TuningOptions(method="dpo", batch_size=4, epochs=2)
+    preference = pair_material(chat, pairs(26), options, preference=True, seed=3)
+    control = pair_material(chat, pairs(26), options, preference=False, seed=3)
+    whole = [p + c for p, c in zip(preference.columns["prompt_ids"], preference.columns["chosen_ids"], strict=True)]
+    assert (preference.kind, control.kind, control.rows) == ("dpo", "sft", 26)
+    assert whole == control.columns["input_ids"] and len(whole) == 52
+    assert whole[:26] != whole[26:] and sorted(whole[:26]) == sorted(whole[26:])
+    other = pair_material(chat, pairs(26), options, preference=True, seed=4)
+    assert other.columns["chosen_ids"] != preference.columns["chosen_ids"]
+    assert preference.counts["chosen_tokens"] == pytest.approx(sum(map(len, preference.columns["chosen_ids"])) / 52)
+
+
+def test_the_control_arm_of_kto_gets_the_desirable_rows_as_often_as_needed(chat: Chat) -> None:
+    options = TuningOptions(method="kto", batch_size=4)
+    preference = labelled_material(chat, labelled(20, 9), options, method="kto", preference=True, seed=3)
+    control = labelled_material(chat, labelled(20, 9), options, method="kto", preference=False, seed=3)
+    columns = preference.columns
+    desirable = [
+        p + c for p, c, label in zip(columns["prompt_ids"], columns["completion_ids"], columns["label"], strict=True) if label
+    ]
+    assert len(control.columns["input_ids"]) == len(columns["label"]) == 29
+    assert control.columns["input_ids"][:20] == desirable
+    assert control.columns["input_ids"][20:] == desirable[:9]
+    assert (control.rows, preference.counts["desirable"], preference.counts["undesirable"]) == (20, 20, 9)
+
+
+def test_kl_completions_are_the_same_batch_shifted_by_one(chat: Chat) -> None:
+    columns = labelled_material(chat, labelled(20, 9), TuningOptions(batch_size=4), method="kto", preference=True, seed=3).columns
+    for first in range(0, 29, 4):
+        completions = columns["completion_ids"][first : first + 4]
+        assert columns["KL_completion_ids"][first : first + 4] == [completions[-1], *completions[:-1]]
+
+
+def test_sft_takes_each_desirable_row_once(chat: Chat) -> None:
+    material = labelled_material(chat, labelled(20, 9), TuningOptions(batch_size=4), method="sft", preference=True, seed=3)
+    assert (material.kind, material.rows, len(material.columns["input_ids"])) == ("sft", 20, 20)
+
+
+def test_rows_without_room_are_dropped_from_both_arms(chat: Chat) -> None:
+    lengths = sorted(len(ids) for ids in chat.encode_prompts([pair.question for pair in pairs(26)]))
+    options = TuningOptions(method="dpo", batch_size=4, max_length=lengths[13])
+    arms = [pair_material(chat, pairs(26), options, preference=value, seed=3) for value in (True, False)]
+    assert arms[0].dropped == arms[1].dropped and arms[0].dropped["prompt_too_long"] >= 12
+    assert len(arms[0].columns["prompt_ids"]) == len(arms[1].columns["input_ids"])
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "steps"),
+    [
+        ("dpo", {"losses": ["sigmoid", "sft"], "loss_weights": [0.5, 1.0]}, 7),
+        ("dpo", {"precompute_reference": False, "gradient_accumulation": 2}, 4),
+        ("kto", {}, 8),
+        ("sft", {}, 5),
+    ],
+)
+def test_both_arms_take_the_same_number_of_steps(start: Path, method: str, options: dict[str, Any], steps: int) -> None:
+    preference, first = tune(start, "preference", method=method, **options)
+    control, second = tune(start, "control", method=method, **options)
+    assert first.counts["steps"] == second.counts["steps"] == steps
+    assert (first.counts["control"], second.counts["control"]) == (0, 1)
+    assert not same_weights(start, preference) and not same_weights(start, control)
+    assert same_weights(preference, control) == (method == "sft")
+    info = read_info(control)
+    assert (read_info(preference).name, info.name, info.parent, info.training["arm"]) == ("M2", "M2-control", "M1", "control")
+    if method == "dpo":
+        assert first.curves[-1]["rewards/margins"] > first.curves[0]["rewards/margins"]
+        assert first.curves[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)
+    if method == "kto":
+        assert (first.counts["desirable_weight"], first.counts["undesirable_weight"]) == pytest.approx((1, 20 / 9 * 0.75))
+        assert {"kl", "rewards/chosen"} <= first.curves[-1].keys()
+    assert {"chosen_tokens", "rejected_tokens"} <= first.counts.keys()
+
+
+def test_the_reference_is_the_same_whether_computed_before_or_during(start: Path) -> None:
+    _, before = tune(start, name="before")
+    _, during = tune(start, name="during", precompute_reference=False)
+    assert [point["loss"] for point in before.curves] == pytest.approx([point["loss"] for point in during.curves], abs=1e-4)
+
+
+@pytest.mark.parametrize(("round_number", "rate"), [(1, 2e-3), (2, 1e-3), (5, 1e-3)])
+def test_each_round_has_its_learning_rate_and_the_last_one_repeats(round_number: int, rate: float) -> None:
+    assert parse_options(TuningOptions, BASICS, "preference_tuning").learning_rate(round_number) == rate
+
+
+KILLED = """
+import json, os, signal, sys
+from components.core.options import parse_options
+from components.core.stage import StageRun
+from components.preference_tuning.options import TuningOptions
+from components.preference_tuning.stage import run
+
+class Killed(StageRun):
+    def progress(self, done, total, unit="rows", force=False):
+        if unit == "steps" and done == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+folder, checkpoints, output, options = sys.argv[1:]
+run(folder + "/M1", folder + "/pairs.jsonl", folder + "/labelled.jsonl", parse_options(TuningOptions, json.loads(options), "preference_tuning"),
+    Killed("preference_tuning"), checkpoints=checkpoints, round_number=1, arm="preference", seed=3, output=output)
+"""
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_a_run_killed_by_sigkill_continues_to_the_same_weights(start: Path, tmp_path: Path, method: str) -> None:
+    undisturbed, _ = tune(start, name=f"undisturbed {method}", method=method)
+    options = {**BASICS, "method": method, "checkpoint_seconds": 1e-6}
+    arguments = [str(start.parent), str(tmp_path / "work"), str(tmp_path / "M2"), json.dumps(options)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "M2").exists()
+    continued, stage = tune(start, name=f"continued {method}", checkpoints=str(tmp_path / "work"), **options)
+    assert stage.counts["resumed_at_step"] == 3
+    assert same_weights(undisturbed, continued)
+    assert not list(open_store(str(tmp_path / "work")).list())
+
+
+def test_the_arms_do_not_share_checkpoints(start: Path) -> None:
+    """The control arm must never continue from the preference arm's work."""
+    seen = []
+
+    class Watching(StageRun):
+        def progress(self, done: int, total: int, unit: str = "rows", force: bool = False) -> None:
+            seen.append({path.parent.name for path in (start.parent / "shared").glob("*/checkpoint-*")})
+
+    for arm in ("preference", "control"):
+        run(
+            str(start), str(start.parent / "pairs.jsonl"), str(start.parent / "labelled.jsonl"),
+            parse_options(TuningOptions, {**BASICS, "checkpoint_seconds": 1e-6}, "preference_tuning"), Watching("preference_tuning"),
+            checkpoints=str(start.parent / "shared"), round_number=1, arm=arm, seed=3, output=str(start.parent / "out"),
+        )  # fmt: skip
+    assert len(set.union(*seen)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arm", "options", "error", "message"),
+    [
+        ("placebo", {}, ParameterError, "preference or control"),
+        ("preference", {"loss_weights": [1.0, 2.0]}, ParameterError, "loss_weights"),
+        ("preference", {"batch_size": 1}, ParameterError, "batch_size"),
+        ("preference", {"learning_rates": []}, ParameterError, "learning_rates"),
+        ("preference", {"max_length": 2}, EmptyOutputError, "prompt_too_long"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(start: Path, arm: str, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        tune(start, arm, **options)
