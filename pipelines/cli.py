@@ -20,7 +20,9 @@ def cli() -> None:
 @click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or path of a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example sft.learning_rate=1e-5.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
-@click.option("--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs.")
+@click.option(
+    "--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
+)
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that {data} in a profile stands for.")
 def run(profile: str, overrides: tuple[str, ...], seed: int | None, home: Path, data: Path | None) -> None:
     """Run a profile from seeds to report on this machine."""

@@ -92,8 +92,8 @@ def run_package(job: Job) -> None:
         TutorLoopError: The teacher does not answer or refuses the key; nothing was started.
         RuntimeError: A task failed.
     """
-    from components.teacher.preflight import preflight
     from components.teacher.options import TeacherOptions
+    from components.teacher.preflight import preflight
 
     with _offline_teacher(job):
         for section in job.teachers:
@@ -102,9 +102,7 @@ def run_package(job: Job) -> None:
         from kfp import components, local
         from kfp.dsl import Artifact
 
-        local.init(
-            local.SubprocessRunner(use_venv=False), pipeline_root=job.pipeline_root, raise_on_error=True, enable_caching=True
-        )
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=job.pipeline_root, raise_on_error=True, enable_caching=True)
         task = components.load_component_from_file(job.package)(**job.arguments)
         outputs = {name: value.path if isinstance(value, Artifact) else value for name, value in task.outputs.items()}
     partial = Path(job.outputs + ".part")

@@ -5,7 +5,7 @@ round the model answers the problems, the answers are judged, and preference tun
 answers. Every round also trains a matched control: the same positives, order and number of steps, without the preference term.
 """
 
-from typing import List, NamedTuple
+from typing import NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
@@ -20,7 +20,7 @@ from components.preferences.component import build_preferences
 from components.promotion.component import compare, current_champion, publish
 from components.report.component import report
 from components.sampling.component import sample
-from components.seeds.component import collect_benchmarks, collect_seeds
+from components.seeds.component import collect_benchmarks, collect_seeds, sources_version
 from components.sft.component import sft
 from components.solving.component import solve
 from components.synthesis.component import synthesize
@@ -28,8 +28,16 @@ from components.synthesis.component import synthesize
 ROUNDS = 2
 """Practice rounds of the paper: M1 to M2 to M3."""
 
-Round = NamedTuple("Round", [("model", Model), ("results", Dataset), ("ledger", Artifact)])
-Outputs = NamedTuple("Outputs", [("model", Model), ("ledger", Artifact), ("html", dsl.HTML), ("summary", Artifact), ("decision", Artifact)])
+class Round(NamedTuple):
+    model: Model
+    results: Dataset
+    ledger: Artifact
+class Outputs(NamedTuple):
+    model: Model
+    ledger: Artifact
+    html: dsl.HTML
+    summary: Artifact
+    decision: Artifact
 
 
 def practice_round(number: int):
@@ -59,7 +67,7 @@ def practice_round(number: int):
         responses: str,
         checkpoints: str,
         seed: int,
-        shards: List[str],
+        shards: list[str],
     ) -> Round:
         with dsl.ParallelFor(shards, name="shards") as shard:
             sampled = sample(
@@ -153,13 +161,19 @@ def build(rounds: int = ROUNDS):
         models: str,
         pipeline_digest: str = "",
         seed: int = 0,
-        data_shards: List[str] = ["0/1"],
-        sampling_shards: List[str] = ["0/1"],
+        data_shards: list[str] = ["0/1"],
+        sampling_shards: list[str] = ["0/1"],
     ) -> Outputs:
-        evals = collect_benchmarks(options=benchmarks, seed=seed).set_display_name("Collect benchmarks")
+        versions = {
+            role: sources_version(options=options, role=role).set_caching_options(False).set_display_name(f"Version of the {role}")
+            for role, options in (("benchmarks", benchmarks), ("seeds", seeds))
+        }
+        evals = collect_benchmarks(options=benchmarks, seed=seed, version=versions["benchmarks"].output)
+        evals.set_display_name("Collect benchmarks")
         # The model is loaded before any teacher request is paid for: a base model that does not load costs nothing.
         base = base_model(benchmarks=evals.outputs["problems"], options=student, seed=seed).set_display_name("Base model M0")
-        collected = collect_seeds(options=seeds, seed=seed).after(base).set_display_name("Collect seeds")
+        collected = collect_seeds(options=seeds, seed=seed, version=versions["seeds"].output).after(base)
+        collected.set_display_name("Collect seeds")
         with dsl.ParallelFor(data_shards, name="shards") as shard:
             written = synthesize(
                 seeds=collected.outputs["problems"], teacher=teacher, options=synthesis, responses=responses, seed=seed, shard=shard

@@ -29,7 +29,9 @@ def parse_arms(texts: Sequence[str]) -> dict[str, list[str]]:
     for text in texts:
         name, separator, settings = text.partition(":")
         if not separator or not name or name in arms:
-            raise ParameterError("--arm", text, "NAME:SETTING[,SETTING...] with a name of its own, for example kto:preference_tuning.method=kto")
+            raise ParameterError(
+                "--arm", text, "NAME:SETTING[,SETTING...] with a name of its own, for example kto:preference_tuning.method=kto"
+            )
         arms[name] = [setting for setting in settings.split(",") if setting]
     return arms or {"default": []}
 

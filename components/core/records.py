@@ -231,6 +231,8 @@ class Score(Record, frozen=True, kw_only=True):
     """Number of steps (as a string) to {n, pass_at_1}."""
     mean_tokens: float = 0.0
     """Mean length of the greedy responses in tokens."""
+    correct: str = ""
+    """One digit a problem, 1 for solved, in the order of the problems' ids: models can be compared problem by problem from it."""
 
 
 class StageRecord(Record, frozen=True, kw_only=True):

@@ -114,13 +114,30 @@ class StageRun:
 
 
 @contextlib.contextmanager
+def readable_errors(task: str) -> Iterator[None]:
+    """Print an error that a person can act on without a traceback and end the process with status 1; others keep their traceback.
+
+    Args:
+        task: Name of the task, to say where it happened.
+    """
+    try:
+        yield
+    except TutorLoopError as error:
+        print(f"error in {task}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        hint = "free space or give the volume more, then run again; finished work is kept"
+        print(f"error in {task}: the disk is full ({error.filename})\n  what to do: {hint}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+
+
+@contextlib.contextmanager
 def stage_run(
     stage: str, artifact: RecordArtifact, *, task: str = "", shard: str = "0/1", options: dict[str, Any] | None = None
 ) -> Iterator[StageRun]:
-    """Run a stage's work: a StageRecord is written to ``artifact`` when it ends well.
-
-    An error that a person can act on is printed without a traceback and ends the process with status 1; any other error keeps
-    its traceback.
+    """Run a stage's work: a StageRecord is written to ``artifact`` when it ends well; errors are those of ``readable_errors``.
 
     Args:
         stage: Name of the stage folder.
@@ -131,25 +148,15 @@ def stage_run(
     """
     run = StageRun(stage, task, shard)
     run.options = dict(options or {})
-    try:
-        yield run
-    except TutorLoopError as error:
-        telemetry.stage_end(run.record("failed"))
-        print(f"error in {run.task}: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from error
-    except OSError as error:
-        telemetry.stage_end(run.record("failed"))
-        if error.errno == errno.ENOSPC:
-            hint = "free space or give the volume more, then run again; finished work is kept"
-            print(f"error in {run.task}: the disk is full ({error.filename})\n  what to do: {hint}", file=sys.stderr, flush=True)
-            raise SystemExit(1) from error
-        raise
-    except BaseException:
-        telemetry.stage_end(run.record("failed"))
-        raise
-    record = run.record()
-    write_record(artifact, record)
-    telemetry.stage_end(record)
+    with readable_errors(run.task):
+        try:
+            yield run
+        except BaseException:
+            telemetry.stage_end(run.record("failed"))
+            raise
+        record = run.record()
+        write_record(artifact, record)
+        telemetry.stage_end(record)
 
 
 def write_record(artifact: RecordArtifact, record: StageRecord) -> None:

@@ -9,8 +9,8 @@ from components.evaluation.statistics import majority_at_n, mean, pass_at_n, pas
 
 
 def benchmark_name(problem: Problem) -> str:
-    """Name of the benchmark that a problem belongs to: its source, with ``-dev`` for the dev split."""
-    return f"{problem.source}-dev" if problem.split == "dev" else problem.source
+    """Name of the benchmark that a problem belongs to: its source, ending in ``-dev`` for the dev split."""
+    return problem.source if problem.split != "dev" or problem.source.endswith("-dev") else f"{problem.source}-dev"
 
 
 def score(model: str, benchmark: str, results: Sequence[ProblemResult], majority_shuffles: int) -> Score:
@@ -42,6 +42,7 @@ def score(model: str, benchmark: str, results: Sequence[ProblemResult], majority
         by_source=_slices(results, lambda result: result.source),
         by_steps=_slices(results, lambda result: "" if result.steps is None else str(result.steps)),
         mean_tokens=mean([float(result.tokens) for result in results]),
+        correct="".join(str(int(result.correct)) for result in sorted(results, key=lambda item: item.problem_id)),
     )
 
 

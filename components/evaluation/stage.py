@@ -110,7 +110,7 @@ def run_champion(
     if not champion:
         write_records(output, [])
         return
-    model = f"{models.rstrip('/')}/{champion}/model"
+    model = f"{models.rstrip('/')}/versions/{champion}/model"
     run(model, benchmarks, options, stage, name="champion", checkpoints=checkpoints, seed=seed, output=output)
 
 

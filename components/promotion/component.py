@@ -13,10 +13,12 @@ def current_champion(models: str) -> str:
     Args:
         models: URI of the model store.
     """
+    from components.core.stage import readable_errors
     from components.core.store import open_store
     from components.promotion.registry import current_champion
 
-    return current_champion(open_store(models))
+    with readable_errors("current champion"):
+        return current_champion(open_store(models))
 
 
 @dsl.component(base_image=AGENTS, install_kfp_package=False)

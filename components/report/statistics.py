@@ -23,8 +23,8 @@ class Difference(Record, frozen=True, kw_only=True):
     low: float
     """Lower end of the 95 % interval of the gain."""
     high: float
-    method: str = "newcombe"
-    """How the interval was made; ``newcombe`` treats the two models' results as independent."""
+    method: str
+    """``paired``, or ``independent`` where the scores do not say which problems were solved."""
 
     @property
     def clear(self) -> bool:
@@ -38,11 +38,10 @@ def is_dev(benchmark: str) -> bool:
 
 
 def difference(first: Score, second: Score) -> Difference:
-    """Difference of two accuracies with its 95 % interval.
+    """Difference of two accuracies with its 95 % interval (Newcombe 1998, hybrid score method, from the two Wilson intervals).
 
-    The ledger holds no per-problem results, so the two are treated as independent (Newcombe 1998, hybrid score method, built from
-    the two Wilson intervals). Both models answered the same problems, which makes the true interval narrower: this one errs on the
-    side of "could be chance".
+    Both models answered the same problems, so the interval is for paired proportions; where a score does not say which problems were
+    solved, they are treated as independent, which errs on the side of "could be chance".
 
     Args:
         first: Score of the model that should be better.
@@ -52,8 +51,10 @@ def difference(first: Score, second: Score) -> Difference:
         The difference, accuracies and interval as fractions (not per cent).
     """
     gain = first.pass_at_1 - second.pass_at_1
-    down = math.hypot(first.pass_at_1 - first.low, second.high - second.pass_at_1)
-    up = math.hypot(first.high - first.pass_at_1, second.pass_at_1 - second.low)
+    paired = bool(first.correct) and len(first.correct) == len(second.correct)
+    correlation = _correlation(first.correct, second.correct) if paired else 0.0
+    below = (first.pass_at_1 - first.low, second.high - second.pass_at_1)
+    above = (first.high - first.pass_at_1, second.pass_at_1 - second.low)
     return Difference(
         benchmark=first.benchmark,
         first=first.model,
@@ -62,6 +63,25 @@ def difference(first: Score, second: Score) -> Difference:
         first_accuracy=first.pass_at_1,
         second_accuracy=second.pass_at_1,
         gain=gain,
-        low=max(-1.0, gain - down),
-        high=min(1.0, gain + up),
+        low=max(-1.0, gain - _joined(*below, correlation)),
+        high=min(1.0, gain + _joined(*above, correlation)),
+        method="paired" if paired else "independent",
     )
+
+
+def _joined(one: float, other: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+
+
+def _correlation(first: str, second: str) -> float:
+    """Phi coefficient of the fourfold table of two models' results, with Newcombe's continuity correction (his method 10)."""
+    pairs = list(zip(first, second, strict=True))
+    both, neither = pairs.count(("1", "1")), pairs.count(("0", "0"))
+    only_first, only_second = pairs.count(("1", "0")), pairs.count(("0", "1"))
+    product = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    if not product:
+        return 0.0
+    agreement = both * neither - only_first * only_second
+    if agreement > 0:
+        agreement = max(agreement - len(pairs) / 2, 0.0)
+    return agreement / math.sqrt(product)

@@ -43,6 +43,9 @@ class SourceOptions(Options, frozen=True, kw_only=True):
         revision: Revision of a hub data set, for reproducible runs.
         count: For ``builtin``: how many problems.
         max_number: For ``builtin``: largest number in a problem.
+        families: For ``builtin``: families of problems, by their names in ``word_problems``; empty takes the core families.
+        retargeted: For ``builtin``: share of problems that ask for another quantity than the final one.
+        hardened: For ``builtin``: share of problems that were made harder.
     """
 
     adapter: AdapterName
@@ -63,6 +66,9 @@ class SourceOptions(Options, frozen=True, kw_only=True):
     revision: str = ""
     count: Count = 0
     max_number: Annotated[int, Meta(ge=10)] = 60
+    families: list[str] = []
+    retargeted: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.15
+    hardened: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.15
 
     @property
     def label(self) -> str:

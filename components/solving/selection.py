@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from components.core.answer_text import last_boxed
 from components.core.answers import canonical, compare, extract_answer, is_correct
 from components.core.records import Demonstration, Problem, row_id
 from components.solving.options import SolvingOptions
@@ -57,7 +58,7 @@ def select(problem: Problem, solutions: list[Solution], options: SolvingOptions)
     selection = Selection()
     texts: set[str] = set()
     for solution in solutions:
-        answer = extract_answer(solution.text)
+        answer = _stated_answer(solution.text)
         if not solution.complete or (options.max_solution_chars and len(solution.text) > options.max_solution_chars):
             selection.dropped.append("too_long")
         elif answer is None:
@@ -72,6 +73,14 @@ def select(problem: Problem, solutions: list[Solution], options: SolvingOptions)
     elif options.majority_vote and options.n > 1:
         _vote(selection)
     return selection
+
+
+def _stated_answer(text: str) -> str | None:
+    """The answer that a solution states; a bare word without a mark (a greeting, a refusal) is none to learn from."""
+    answer = extract_answer(text)
+    if answer is None or any(character.isdigit() for character in answer):
+        return answer
+    return answer if extract_answer(text, "strict") is not None or last_boxed(text) is not None else None
 
 
 def _compare_with_gold(problem: Problem, gold: str, selection: Selection, options: SolvingOptions) -> None:

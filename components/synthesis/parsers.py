@@ -21,7 +21,7 @@ _OTHER_NAMES = r"suggestions?|objective|solution|(?:final |reference )?answer|ex
 _OTHER_LABEL = re.compile(rf"{_LINE_START}(?:(?:{_OTHER_NAMES}){_LABEL_END}|####|</?\w+>\s*$)", re.IGNORECASE)
 _ANY_LABEL = re.compile(rf"{_LINE_START}[^\W\d]{{2,20}}(?: [^\W\d]{{2,20}})?{_LABEL_END}(?=\S)")
 _ITEM = re.compile(r"[\s>]*+(?:[*_#]{0,3}\(?\d{1,3}[.):]\)?(?=[\s*_])|[-–—•·+*](?=\s))[\s*_]++(?=\S)(.*)")
-_FENCE = re.compile(r"\s*```")
+_FENCE = re.compile(r"[\s>*•·+-]*```")
 _RULE = re.compile(r"\s*+(?:[-–—*_=]\s*+){3,}+$")
 _INLINE_QUESTION = re.compile(r"(?:<question>|\bquestion\s*+[:：])[\s*_]*+", re.IGNORECASE)
 _TAG = re.compile(r"</?(?:question|target|problem)>", re.IGNORECASE)
@@ -45,8 +45,8 @@ class TargetedQuestion:
 def parse_questions(reply: str) -> list[TargetedQuestion]:
     """The questions of an Ask-Me-Anything reply, in order.
 
-    Labels may be decorated, numbered or missing; a question may go over several lines. Without any label, every paragraph or list
-    item that ends in a question mark is taken.
+    Labels may be decorated, numbered or missing; a question may go over several lines, up to the one that asks.
+    Without any label, every paragraph or list item that ends in a question mark is taken.
     """
     found: list[TargetedQuestion] = []
     target = ""
@@ -69,7 +69,7 @@ def parse_questions(reply: str) -> list[TargetedQuestion]:
             if lines is not None:
                 finish()
             lines = [match[1]]
-        elif _OTHER_LABEL.match(line) or (not line.strip() and lines and any(part.strip() for part in lines)):
+        elif _OTHER_LABEL.match(line) or (lines is not None and ((lines and _asks(lines[-1])) or (not line.strip() and any(lines)))):
             finish()
         elif lines is not None:
             lines.append(line)
@@ -80,18 +80,18 @@ def parse_questions(reply: str) -> list[TargetedQuestion]:
 def parse_problem(reply: str) -> str | None:
     """The problem that an Editor's reply holds; None when there is none.
 
-    The last labelled problem counts (some editors repeat the old one first), up to the next label or, once it has asked, to the next
-    empty line. Without a label it is the last paragraph that ends in a question mark, or the whole reply if that is one paragraph
-    with a number in it.
+    The last labelled problem counts (some editors repeat the old one first), up to the next label or the line
+    that asks. Without a label it is the last paragraph that ends in a question mark, or the whole reply if that is one paragraph with
+    a number in it.
     """
     problem: list[str] | None = None
     inside = False
     for line in _lines(reply):
         if match := _QUESTION.match(line):
             problem, inside = [match[1]], True
-        elif _OTHER_LABEL.match(line) or _RULE.match(line) or (not line.strip() and _asks(" ".join(problem or []))):
+        elif _OTHER_LABEL.match(line) or _RULE.match(line) or (inside and problem and _asks(problem[-1])):
             inside = False
-        elif inside and problem is not None:
+        elif inside and problem is not None and line.strip():
             problem.append(line)
     labelled = tidy(" ".join(problem or []))
     if labelled:
@@ -139,7 +139,8 @@ def _split_inline(rest: str) -> tuple[str, bool, str]:
 
 
 def _asks(text: str) -> bool:
-    return text.rstrip(_QUOTES).endswith(_QUESTION_MARKS)
+    """Whether a text ends by asking; a question quoted at its end belongs to the story, unless the whole text is quoted."""
+    return tidy(text).endswith(_QUESTION_MARKS)
 
 
 def _has_digit(text: str) -> bool:

@@ -47,5 +47,5 @@ async def preflight(options: TeacherOptions) -> None:
     if answer.outcome == "unusable" and isinstance(listed, Failure):
         raise TeacherError(answer.message, ADDRESS_HINT)
     # A thinking model may need more than the probe's length before its first word, and a busy one may answer later.
-    if answer.outcome not in ("unusable", "429"):
+    if answer.fatal or answer.outcome not in ("unusable", "429"):
         raise unreachable(answer)

@@ -18,10 +18,18 @@ SMOKE = Path(__file__).with_name("smoke.yaml")
 
 def start(home: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start ``tutorloop run`` with the smoke profile."""
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "run", "--profile", str(SMOKE), "--home", str(home), *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
-    )
+    command = [
+        sys.executable,
+        "-c",
+        "from pipelines.cli import main; main()",
+        "run",
+        "--profile",
+        str(SMOKE),
+        "--home",
+        str(home),
+        *arguments,
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})})
 
 
 def run(home: Path, *arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from tests.local import command
 
 pytestmark = pytest.mark.pipeline
 
+
 def first_run(home: Path) -> RunRecord:
     """The record of the first run in a home."""
     return run_record.read(home / min(command.run_folders(home)))
@@ -142,7 +143,9 @@ def test_killed_in_every_stage_it_continues_and_ends_with_the_same_models(finish
     for stage in STAGES:
         before = command.run_folders(tmp_path)
         process = command.start(tmp_path, environment=environment)
-        assert command.kill_when(process, tmp_path, f"Executing task '{stage}'", before), f"{stage} did not run again after the kill before it"
+        assert command.kill_when(process, tmp_path, f"Executing task '{stage}'", before), (
+            f"{stage} did not run again after the kill before it"
+        )
     status, output = command.run(tmp_path, environment=environment)
     assert status == 0, output
     whole, resumed = first_run(finished), command.latest(tmp_path)

@@ -111,7 +111,7 @@ def labelled(desirable: int = 30, undesirable: int = 10) -> list[LabelledRespons
     return rows
 
 
-def make_model(folder: Path, seed: int = 0, chat_format: str = "plain") -> Path:
+def make_model(folder: Path, name: str = "M0") -> Path:
     """Build and save the tiny model; untrained but for a few steps."""
     import torch
 
@@ -119,8 +119,8 @@ def make_model(folder: Path, seed: int = 0, chat_format: str = "plain") -> Path:
     from components.student.load import save_student
 
     torch.set_num_threads(1)
-    model, tokenizer, _, _ = tiny.build(SMALL, chat_format, seed, (), lambda done, total: None)
-    save_student(folder, model, tokenizer, name="M0", base_model="tiny", chat_format=chat_format)
+    model, tokenizer, _, _ = tiny.build(SMALL, "plain", 0, (), lambda done, total: None)
+    save_student(folder, model, tokenizer, name=name, base_model="tiny", chat_format="plain")
     return folder
 
 

@@ -83,7 +83,12 @@ def result(index: int, correct: bool, steps: int | None, pool: list[bool] = []) 
 
 
 def test_a_score_by_source_and_by_steps() -> None:
-    rows = [result(0, True, 1, [True, True]), result(1, False, 1, [False, True]), result(2, True, 2, [False, False]), result(3, True, None, [True, True])]
+    rows = [
+        result(0, True, 1, [True, True]),
+        result(1, False, 1, [False, True]),
+        result(2, True, 2, [False, False]),
+        result(3, True, None, [True, True]),
+    ]
     made = score("M1", "quiz", rows, 5)
     assert (made.n, made.pass_at_1, made.samples, made.mean_tokens) == (4, 0.75, 2, 5.5)
     assert made.low < 0.75 < made.high
@@ -99,14 +104,14 @@ def test_a_score_by_source_and_by_steps() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
     write_records(folder / "benchmarks.jsonl", [*benchmark(9), *benchmark(5, split="dev"), *benchmark(3, source="other")])
-    make_model(folder / "published" / "v1" / "model")
+    make_model(folder / "published" / "versions" / "v1" / "model")
     return folder
 
 
 def evaluate(folder: Path, benchmarks: str = "benchmarks.jsonl", **options: Any) -> tuple[list[ProblemResult], StageRun]:
     stage = StageRun("evaluation")
     parsed = parse_options(EvaluationOptions, {**BASICS, **options}, "evaluation")
-    model, output = str(folder / "published" / "v1" / "model"), folder / "results.jsonl"
+    model, output = str(folder / "published" / "versions" / "v1" / "model"), folder / "results.jsonl"
     run(model, str(folder / benchmarks), parsed, stage, name="M7", checkpoints=str(folder / "work"), seed=1, output=str(output))
     return list(read_records(output, ProblemResult)), stage
 
@@ -139,7 +144,9 @@ def test_a_perfect_student_scores_one(folder: Path, monkeypatch: pytest.MonkeyPa
 
     class Knowing:
         def generate(self, questions: list[str], *, seeds: list[list[int]], **more: Any) -> list[list[engines.Completion]]:
-            return [[engines.Completion(f"So it is.\n#### {key[q]}", 5, "stop") for _ in row] for q, row in zip(questions, seeds, strict=True)]
+            return [
+                [engines.Completion(f"So it is.\n#### {key[q]}", 5, "stop") for _ in row] for q, row in zip(questions, seeds, strict=True)
+            ]
 
         def close(self) -> None: ...
 

@@ -33,7 +33,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuning")
     write_records(folder / "pairs.jsonl", pairs(26))
     write_records(folder / "labelled.jsonl", labelled(20, 9))
-    return make_model(folder / "M1")
+    return make_model(folder / "M1", "M1")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def chat() -> Chat:
     return Chat("plain", build_tokenizer([row.question + row.solution for row in demonstrations(40)], 400))
 
 
-def tune(start: Path, arm: str = "preference", round_number: int = 1, name: str = "", checkpoints: str = "", **options: Any) -> tuple[Path, StageRun]:
+def tune(
+    start: Path, arm: str = "preference", round_number: int = 1, name: str = "", checkpoints: str = "", **options: Any
+) -> tuple[Path, StageRun]:
     stage = StageRun("preference_tuning", task=f"tuning {arm}")
     output = start.parent / (name or f"out-{arm}")
     run(
@@ -96,9 +98,7 @@ def test_the_control_arm_of_kto_gets_the_desirable_rows_as_often_as_needed(chat:
     preference = labelled_material(chat, labelled(20, 9), options, method="kto", preference=True, seed=3)
     control = labelled_material(chat, labelled(20, 9), options, method="kto", preference=False, seed=3)
     columns = preference.columns
-    desirable = [
-        p + c for p, c, label in zip(columns["prompt_ids"], columns["completion_ids"], columns["label"], strict=True) if label
-    ]
+    desirable = [p + c for p, c, label in zip(columns["prompt_ids"], columns["completion_ids"], columns["label"], strict=True) if label]
     assert len(control.columns["input_ids"]) == len(columns["label"]) == 29
     assert control.columns["input_ids"][:20] == desirable
     assert control.columns["input_ids"][20:] == desirable[:9]

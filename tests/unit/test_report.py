@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from components.core.errors import InputError
@@ -143,6 +145,19 @@ def test_interval_of_a_difference(first: int, second: int, n1: int, n2: int, low
     change = difference(score("a", first, n1), score("b", second, n2))
     assert change.low == pytest.approx(low, abs=5e-4)
     assert change.high == pytest.approx(high, abs=5e-4)
+
+
+def test_interval_of_a_difference_on_the_same_problems() -> None:
+    """130 both, 40 the first only, 20 the second only, 110 neither: for so many problems close to the simple paired interval."""
+    one = msgspec.structs.replace(score("a", 170, 300), correct="1" * 130 + "1" * 40 + "0" * 20 + "0" * 110)
+    other = msgspec.structs.replace(score("b", 150, 300), correct="1" * 130 + "0" * 40 + "1" * 20 + "0" * 110)
+    change = difference(one, other)
+    error = math.sqrt(60 - 20**2 / 300) / 300
+    assert change.method == "paired"
+    assert change.low == pytest.approx(20 / 300 - 1.96 * error, abs=5e-3)
+    assert change.high == pytest.approx(20 / 300 + 1.96 * error, abs=5e-3)
+    unpaired = difference(score("a", 170, 300), score("b", 150, 300))
+    assert unpaired.method == "independent" and unpaired.low < change.low < change.high < unpaired.high
 
 
 SECTIONS = (

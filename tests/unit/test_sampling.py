@@ -103,7 +103,9 @@ run(folder + "/M0", folder + "/train.jsonl", parse_options(SamplingOptions, json
 def test_a_killed_task_keeps_its_finished_chunks(folder: Path, whole: list[Sample]) -> None:
     import json
 
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), json.dumps(BASICS)], cwd=ROOT, capture_output=True, text=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), json.dumps(BASICS)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (folder / "killed.jsonl").exists()
     rows, stage = sample(folder, batch_size=5)

@@ -14,8 +14,9 @@ from components.core.options import parse_options
 from components.core.records import Problem, problem_id, read_records
 from components.core.stage import StageRun
 from components.core.store import open_store
-from components.seeds.options import SeedsOptions
+from components.seeds.options import SeedsOptions, SourceOptions
 from components.seeds.stage import collect_benchmarks, collect_seeds
+from components.seeds.version import sources_version
 
 
 def gsm8k_line(number: int, steps: int = 1) -> str:
@@ -351,3 +352,16 @@ def test_real_seeds_and_their_held_out_part(shared_data: Path, tmp_path: Path, m
     assert stage.counts["rows_draw"] + stage.dropped["duplicate"] + stage.dropped.get("duplicate_with_other_answer", 0) == 600
     assert not ids(seeds) & ids(dev)
     assert all(problem.id == problem_id(problem.question) for problem in seeds)
+
+
+def test_version_follows_the_content_behind_an_unchanged_uri(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    options = SeedsOptions(sources=[SourceOptions(adapter="jsonl", uri=str(path), licence="x"), SourceOptions(adapter="builtin", count=3)])
+    path.write_text('{"question": "One and one?", "answer": "2"}\n')
+    first = sources_version(options, "seeds")
+    assert sources_version(options, "seeds") == first
+    path.write_text('{"question": "One and two?", "answer": "3"}\n')
+    assert sources_version(options, "seeds") != first
+    path.unlink()
+    with pytest.raises(InputError, match=r"train\.jsonl"):
+        sources_version(options, "seeds")

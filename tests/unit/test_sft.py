@@ -118,7 +118,11 @@ def test_adapters_are_merged_before_saving(base: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"packing": True, "max_length": 160}, {"bf16": "on", "gradient_accumulation": 2}, {"activation_checkpointing": "on", "scheduler": "cosine", "warmup": 0.1}],
+    [
+        {"packing": True, "max_length": 160},
+        {"bf16": "on", "gradient_accumulation": 2},
+        {"activation_checkpointing": "on", "scheduler": "cosine", "warmup": 0.1},
+    ],
 )
 def test_other_ways_to_train(base: Path, options: dict[str, Any]) -> None:
     output, stage = tune(base, "variant", **{**BASICS, **options})
@@ -143,7 +147,15 @@ def test_memory_that_runs_out_names_what_to_change(base: Path, monkeypatch: pyte
 def test_nothing_to_train_on(base: Path, tmp_path: Path) -> None:
     write_records(tmp_path / "train.jsonl", [])
     with pytest.raises(EmptyOutputError):
-        run(str(base), str(tmp_path / "train.jsonl"), SFTOptions(), StageRun("sft"), checkpoints=str(tmp_path), seed=0, output=str(tmp_path / "M1"))
+        run(
+            str(base),
+            str(tmp_path / "train.jsonl"),
+            SFTOptions(),
+            StageRun("sft"),
+            checkpoints=str(tmp_path),
+            seed=0,
+            output=str(tmp_path / "M1"),
+        )
     with pytest.raises(EmptyOutputError, match="prompt_too_long"):
         tune(base, "short", **{**BASICS, "max_length": 2})
 

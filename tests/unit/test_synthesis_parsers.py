@@ -173,7 +173,16 @@ def test_every_labelled_question_comes_back_however_it_is_decorated(questions: l
 
 
 @pytest.mark.parametrize(
-    "text", ["Target: " * 60_000, "? 1 " * 100_000, "**" * 200_000, "\n" * 400_000, "Problem:" + " " * 400_000, "1. " * 100_000]
+    "text",
+    [
+        "Target: " * 60_000,
+        "? 1 " * 100_000,
+        "**" * 200_000,
+        "\n" * 400_000,
+        "Problem:" + " " * 400_000,
+        "Question: a\n" + "a\n" * 200_000,
+        "1. " * 100_000,
+    ],
 )
 def test_huge_replies_are_read_in_time(text: str) -> None:
     started = time.perf_counter()
