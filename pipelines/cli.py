@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -16,24 +17,48 @@ def cli() -> None:
     """Teaches small language models mathematics, on a laptop or on Kubernetes."""
 
 
+def _home(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where runs, stores and data are."""
+    options = [
+        click.option(
+            "--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
+        ),
+        click.option(
+            "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that {data} in a profile stands for."
+        ),
+        *(
+            click.option(f"--{name}", metavar="URI", help=f"Store of {what}: a folder or s3://bucket/prefix.")
+            for name, what in _STORES.items()
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+_STORES = {"responses": "the teacher's answers", "checkpoints": "work in progress", "models": "published models"}
+
+
+def _use_data(data: Path | None) -> None:
+    if data is not None:
+        os.environ["TUTORLOOP_DATA"] = str(data.resolve())
+
+
 @cli.command()
 @click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or path of a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example sft.learning_rate=1e-5.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
-@click.option(
-    "--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
-)
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that {data} in a profile stands for.")
-def run(profile: str, overrides: tuple[str, ...], seed: int | None, home: Path, data: Path | None) -> None:
+@_home
+def run(profile: str, overrides: tuple[str, ...], seed: int | None, home: Path, data: Path | None, **stores: str | None) -> None:
     """Run a profile from seeds to report on this machine."""
     from pipelines import parameters, run_record, summary
     from pipelines.runner import run_profile
 
-    if data is not None:
-        os.environ["TUTORLOOP_DATA"] = str(data.resolve())
+    _use_data(data)
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
-    folder = run_profile(profile, parameters.load(profile, overrides), home)
+    given = {name: uri for name, uri in stores.items() if uri}
+    folder = run_profile(profile, parameters.load(profile, overrides), home, given)
     click.echo(summary.text(run_record.read(folder)))
     click.echo(f"report: {folder / 'report.html'}")
 
@@ -69,18 +94,16 @@ def teacher(port: int, host: str, answer_key: tuple[str, ...], settings: tuple[s
 
 
 @cli.command()
-@click.option("--profile", default="tiny", show_default=True)
-@click.option("--arm", "arms", multiple=True, metavar="NAME:SETTING[,SETTING...]", help="An arm and what it changes; once for each arm.")
+@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or path of a YAML file.")
+@click.option("--arm", "arms", multiple=True, metavar="NAME:SETTING[;SETTING...]", help="An arm and what it changes; once for each arm.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
-@click.option("--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True)
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that {data} in a profile stands for.")
-def study(profile: str, arms: tuple[str, ...], seeds: str, home: Path, data: Path | None) -> None:
+@_home
+def study(profile: str, arms: tuple[str, ...], seeds: str, home: Path, data: Path | None, **stores: str | None) -> None:
     """Rerun a profile over seeds and arms; print the table with paired intervals."""
     from pipelines.study import run_study
 
-    if data is not None:
-        os.environ["TUTORLOOP_DATA"] = str(data.resolve())
-    click.echo(run_study(profile, arms, seeds, home))
+    _use_data(data)
+    click.echo(run_study(profile, arms, seeds, home, {name: uri for name, uri in stores.items() if uri}))
 
 
 def main() -> None:

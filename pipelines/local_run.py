@@ -22,6 +22,7 @@ import msgspec
 from components.core.errors import TutorLoopError
 from components.core.options import parse_options
 from components.core.stage import StageRun
+from components.core.store import open_store
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         pipeline_root: Folder for artifacts and KFP's cache.
         offline_teacher: Options of the offline teacher; None when it is not needed.
         answer_key: Seed sources whose solutions the offline teacher may give.
+        stores: Store URIs to check before anything starts.
         teachers: Teacher sections to check before anything starts.
         outputs: File that the pipeline's outputs are written to, as name to path.
     """
@@ -42,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_root: str
     offline_teacher: dict[str, Any] | None
     answer_key: list[dict[str, Any]]
+    stores: list[str]
     teachers: list[dict[str, Any]]
     outputs: str
 
@@ -89,12 +92,14 @@ def run_package(job: Job) -> None:
     """Run the package and write its outputs.
 
     Raises:
-        TutorLoopError: The teacher does not answer or refuses the key; nothing was started.
+        TutorLoopError: The teacher or a store does not answer or refuses the key; nothing was started.
         RuntimeError: A task failed.
     """
     from components.teacher.options import TeacherOptions
     from components.teacher.preflight import preflight
 
+    for uri in job.stores:
+        open_store(uri).exists("any")
     with _offline_teacher(job):
         for section in job.teachers:
             asyncio.run(preflight(parse_options(TeacherOptions, section, "teacher")))

@@ -28,10 +28,13 @@ from components.synthesis.component import synthesize
 ROUNDS = 2
 """Practice rounds of the paper: M1 to M2 to M3."""
 
+
 class Round(NamedTuple):
     model: Model
     results: Dataset
     ledger: Artifact
+
+
 class Outputs(NamedTuple):
     model: Model
     ledger: Artifact

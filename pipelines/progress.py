@@ -46,7 +46,7 @@ class Display:
         self._in_error = False
         self._in_traceback = False
         self._bars: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, list[float]] = {}
         self._printed: dict[str, float] = {}
         columns = (TextColumn("  {task.description:<28}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
         self._progress = Progress(*columns, console=self.console, transient=True)
@@ -67,7 +67,7 @@ class Display:
             self._advance(msgspec.json.decode(text[len(PROGRESS_PREFIX) :]))
         elif started := _STARTED.search(text):
             self._in_error = False
-            self._started[started[1]] = time.monotonic()
+            self._started.setdefault(started[1], []).append(time.monotonic())
             self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {started[1]}")
         elif finished := _FINISHED.search(text):
             self._finish(finished[1], finished[2])
@@ -104,7 +104,9 @@ class Display:
             self.console.print(f"           {key}: {text}")
 
     def _finish(self, name: str, status: str) -> None:
-        seconds = time.monotonic() - self._started.pop(name, time.monotonic())
+        # Shards of one task share its name; which of them ended is not said, so the times of two may be swapped.
+        started = self._started.get(name) or [time.monotonic()]
+        seconds = time.monotonic() - started.pop(0)
         if status == "SUCCESS":
             self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {name} [green]done[/] in {clock(seconds)}")
         else:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -25,12 +25,17 @@ from pipelines.parameters import RunOptions
 from pipelines.progress import Display, plain
 from pipelines.run_record import RunRecord
 
+STORES = ("responses", "checkpoints", "models")
+"""What outlives a run: paid answers, work in progress, published models."""
+
 
 class RunFailedError(TutorLoopError):
     """The run ended with an error; its record and log say which."""
 
 
-def run_profile(profile: str, options: RunOptions, home: Path, display: Display | None = None) -> Path:
+def run_profile(
+    profile: str, options: RunOptions, home: Path, stores: Mapping[str, str] | None = None, display: Display | None = None
+) -> Path:
     """Run a profile to its end and leave ``run.json``, ``report.html`` and ``log.txt`` in a new folder under ``home``.
 
     Whatever an earlier run has finished with the same parameters is taken from the caches; a task that was killed continues.
@@ -39,6 +44,7 @@ def run_profile(profile: str, options: RunOptions, home: Path, display: Display 
         profile: Name for the run's id and record.
         options: Checked parameters.
         home: Folder of all runs; ``home/shared`` holds responses, checkpoints, models and artifacts.
+        stores: URIs of ``responses``, ``checkpoints`` and ``models``; folders under ``home/shared`` where left out.
         display: Where progress is shown.
 
     Returns:
@@ -52,22 +58,22 @@ def run_profile(profile: str, options: RunOptions, home: Path, display: Display 
         raise InputError("the sources name {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA")
     home = home.resolve()
     shared = home / "shared"
-    for name in ("responses", "checkpoints", "models", "artifacts"):
-        (shared / name).mkdir(parents=True, exist_ok=True)
+    addresses = {name: str(shared / name) for name in STORES} | dict(stores or {})
+    (shared / "artifacts").mkdir(parents=True, exist_ok=True)
     with _only_run_in(home):
         folder = _new_folder(home, profile)
         _point_latest(home, folder)
         package = package_for(options.rounds, folder)
         text = images.resolve(package.read_text())
         (folder / "pipeline.yaml").write_text(text)
-        stores = {name: str(shared / name) for name in ("responses", "checkpoints", "models")}
         digest = package_digest(package.read_text())
         job = Job(
             package=str(folder / "pipeline.yaml"),
-            arguments=parameters.pipeline_arguments(options, stores=stores, pipeline_digest=digest),
+            arguments=parameters.pipeline_arguments(options, stores=addresses, pipeline_digest=digest),
             pipeline_root=str(shared / "artifacts"),
             offline_teacher=options.offline_teacher if parameters.uses_offline_teacher(options) else None,
             answer_key=options.answer_key,
+            stores=list(addresses.values()),
             teachers=_distinct([options.sections["teacher"], options.sections["judge_teacher"]]),
             outputs=str(folder / "outputs.json"),
         )

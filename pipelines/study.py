@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scipy.stats import t as student_t
@@ -20,7 +20,7 @@ from pipelines.runner import run_profile
 
 
 def parse_arms(texts: Sequence[str]) -> dict[str, list[str]]:
-    """``name:setting,setting`` to name and settings; without arms the profile as it is.
+    """``name:setting;setting`` to name and settings; without arms the profile as it is.
 
     Raises:
         ParameterError: No colon, an empty or repeated name.
@@ -30,9 +30,9 @@ def parse_arms(texts: Sequence[str]) -> dict[str, list[str]]:
         name, separator, settings = text.partition(":")
         if not separator or not name or name in arms:
             raise ParameterError(
-                "--arm", text, "NAME:SETTING[,SETTING...] with a name of its own, for example kto:preference_tuning.method=kto"
+                "--arm", text, "NAME:SETTING[;SETTING...] with a name of its own, for example kto:preference_tuning.method=kto"
             )
-        arms[name] = [setting for setting in settings.split(",") if setting]
+        arms[name] = [setting for setting in settings.split(";") if setting]
     return arms or {"default": []}
 
 
@@ -61,7 +61,7 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     return mean, mean - half, mean + half
 
 
-def run_study(profile: str, arms: Sequence[str], seeds: str, home: Path) -> str:
+def run_study(profile: str, arms: Sequence[str], seeds: str, home: Path, stores: Mapping[str, str] | None = None) -> str:
     """Run every arm with every seed and return the tables as Markdown.
 
     Args:
@@ -69,6 +69,7 @@ def run_study(profile: str, arms: Sequence[str], seeds: str, home: Path) -> str:
         arms: See ``parse_arms``.
         seeds: See ``parse_seeds``.
         home: Folder of all runs; what an earlier run finished is taken from its caches.
+        stores: Store URIs, as for ``run_profile``.
 
     Raises:
         ParameterError: An arm, a seed or a parameter is wrong; checked for all arms before the first run.
@@ -77,7 +78,7 @@ def run_study(profile: str, arms: Sequence[str], seeds: str, home: Path) -> str:
     plans = {(name, seed): parameters.load(profile, [*changes, f"seed={seed}"]) for name, changes in parsed.items() for seed in numbers}
     records: dict[str, list[RunRecord]] = {name: [] for name in parsed}
     for (name, _seed), options in plans.items():
-        records[name].append(run_record.read(run_profile(profile, options, home)))
+        records[name].append(run_record.read(run_profile(profile, options, home, stores)))
     return table(records, numbers)
 
 

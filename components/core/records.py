@@ -274,15 +274,21 @@ def row_id(*parts: object) -> str:
     return hashlib.sha256(msgspec.json.encode([str(part) for part in parts])).hexdigest()[:16]
 
 
+# Look-behinds come after the character that they are about: patterns that start with a literal are found several times faster.
+_DECIMAL_POINT = re.compile(r"\.(?<=\d\.)(?=\d)")
+_THOUSANDS_COMMA = re.compile(r",(?<=\d,)(?=\d{3}\b)")
+_MINUS = re.compile(r"-(?=\d)(?:(?<=^-)|(?<=[\s(]-))")
+_TOKEN = re.compile(r"[\w·−]+|[+*/^=<>×÷]")
+
+
 def normalise_question(question: str) -> str:
     """Lower case, letters and digits only, single spaces: two questions equal under it are the same problem.
 
-    A decimal point between digits and a minus sign before a digit stay, since they change the problem.
+    Signs of arithmetic, a decimal point between digits and a minus sign before a digit stay, since they change the problem.
     """
-    text = re.sub(r"(?<=\d)[.](?=\d)", "·", question.lower())
-    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
-    text = re.sub(r"(?:(?<=^)|(?<=[\s(]))-(?=\d)", "−", text)
-    return " ".join(re.findall(r"[\w·−]+", text))
+    text = _DECIMAL_POINT.sub("·", question.lower())
+    text = _THOUSANDS_COMMA.sub("", text)
+    return " ".join(_TOKEN.findall(_MINUS.sub("−", text)))
 
 
 def problem_id(question: str) -> str:

@@ -129,7 +129,8 @@ def readable_errors(task: str) -> Iterator[None]:
         if error.errno != errno.ENOSPC:
             raise
         hint = "free space or give the volume more, then run again; finished work is kept"
-        print(f"error in {task}: the disk is full ({error.filename})\n  what to do: {hint}", file=sys.stderr, flush=True)
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error in {task}: the disk is full{where}\n  what to do: {hint}", file=sys.stderr, flush=True)
         raise SystemExit(1) from error
 
 

@@ -16,7 +16,7 @@ AdapterName = Literal[
 
 
 class SourceOptions(Options, frozen=True, kw_only=True):
-    """One set of problems. All defaults are our choice; the paper's own sources are listed in docs, not here.
+    """One set of problems. All defaults are our choice: the paper takes train and validation splits of its sources whole.
 
     Attributes:
         adapter: The set's format; ``jsonl`` is any JSON Lines file (or JSON array) of objects, ``builtin`` our own problems.

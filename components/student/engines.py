@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import gc
 import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -187,7 +186,6 @@ def _generate(student: Student, job: _Job) -> list[list[Completion]]:
                 f"no memory to generate a single response of up to {job.max_new_tokens} tokens",
                 "lower max_new_tokens, use dtype bfloat16, or take a larger GPU",
             ) from error
-    gc.collect()
     if student.model.device.type == "cuda":
         import torch
 

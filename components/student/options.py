@@ -106,6 +106,8 @@ class TinyOptions(Options, frozen=True, kw_only=True):
         rows: Generated problems to pretrain on.
         batch_size: Rows per step.
         learning_rate: Peak of AdamW's cosine schedule.
+        beta2: Decay of AdamW's second moment: a brief training needs a shorter memory than the usual 0.999.
+        initializer_range: Standard deviation of the initial weights: so narrow a model learns sums faster from larger ones.
         max_steps: Reasoning steps of the longest generated problem.
         max_number: Largest number in a generated problem.
         families: Families of problems, by their names in ``word_problems``; empty is the generator's own choice.
@@ -125,6 +127,8 @@ class TinyOptions(Options, frozen=True, kw_only=True):
     rows: Positive = 12_000
     batch_size: Positive = 16
     learning_rate: Rate = 3e-3
+    beta2: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.98
+    initializer_range: Rate = 0.08
     max_steps: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
     max_number: Annotated[int, msgspec.Meta(ge=10)] = 60
     families: list[str] = msgspec.field(default_factory=list)

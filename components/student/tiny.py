@@ -100,6 +100,7 @@ def build_model(tokenizer: Any, options: TinyOptions, seed: int) -> Any:
         num_key_value_heads=options.heads,
         max_position_embeddings=options.positions,
         tie_word_embeddings=True,
+        initializer_range=options.initializer_range,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -129,7 +130,7 @@ def pretrain(
     model.train()
     order = arrange([len(row) for row in rows], options.batch_size, seed)
     batches = [[rows[index] for index in batch] for batch in order]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, betas=(0.9, options.beta2), weight_decay=0.0, fused=True)
     warmup = max(1, len(batches) // 50)
     curve: list[dict[str, float]] = []
     every = max(1, len(batches) // 50)

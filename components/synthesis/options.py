@@ -13,7 +13,9 @@ class SynthesisOptions(Options, frozen=True, kw_only=True):
     """Orca-Math: Ask-Me-Anything on every seed, two rounds of Suggester and Editor, answers up to 1,800 characters."""
 
     ask_me_anything: bool = True
-    """Turn every quantity of every seed that has a short answer into the unknown."""
+    """Turn every quantity of a seed that has a short answer into the unknown."""
+    ask_me_anything_seeds: Annotated[int, Meta(ge=0)] = 0
+    """How many seeds are turned round, chosen by the run's seed over all shards; 0 for all."""
     max_questions_per_seed: Annotated[int, Meta(ge=1)] = 10
     """Questions kept of one Ask-Me-Anything reply (our choice)."""
     suggester_editor: bool = True

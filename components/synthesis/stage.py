@@ -44,9 +44,10 @@ def run(
     """
     everything = list(read_records(seeds, Problem))
     mine = [row for row in everything if in_shard(row.id, shard)]
-    chosen = _chosen_for_rewriting(everything, options, seed)
-    asked = [row for row in mine if row.answer is not None] if options.ask_me_anything else []
-    rewritten = [row for row in mine if row.id in chosen]
+    asked = _chosen(everything, mine, options.ask_me_anything_seeds, f"ask {seed}") if options.ask_me_anything else []
+    without_answer = sum(row.answer is None for row in asked)
+    asked = [row for row in asked if row.answer is not None]
+    rewritten = _chosen(everything, mine, options.suggester_editor_seeds, f"rewrite {seed}") if options.suggester_editor else []
     stage.rows_in = len(mine)
     stage.prompts = {name: load_prompt(name).version for name in (*PROMPTS.values(), "solve")}
     stage.lineage = {"teacher": teacher.model}
@@ -68,7 +69,7 @@ def run(
     stage.rows_kept = write_records(problems, [*mine, *new])
     stage.counts |= {"seeds": len(mine), "new_problems": len(new), "conversations": len(answers)}
     if options.ask_me_anything:
-        stage.counts["seeds_without_answer"] = len(mine) - len(asked)
+        stage.counts["seeds_without_answer"] = without_answer
     for problem in new:
         name = f"{problem.method}_round_{problem.round}" if problem.round else problem.method
         stage.counts[name] = stage.counts.get(name, 0) + 1
@@ -94,12 +95,11 @@ async def _converse(
             stage.usage = client.usage
 
 
-def _chosen_for_rewriting(seeds: list[Problem], options: SynthesisOptions, seed: int) -> set[str]:
-    """Ids of the seeds to rewrite: the same whatever the shards and the order of the rows."""
-    if not options.suggester_editor:
-        return set()
-    ranked = sorted({row.id for row in seeds}, key=lambda identifier: row_id("rewrite", seed, identifier))
-    return set(ranked[: options.suggester_editor_seeds] if options.suggester_editor_seeds else ranked)
+def _chosen(seeds: list[Problem], mine: list[Problem], count: int, salt: str) -> list[Problem]:
+    """Those of this shard's seeds that are among the ``count`` chosen of all (0: all), whatever the shards and the order of the rows."""
+    ranked = sorted({row.id for row in seeds}, key=lambda identifier: row_id(salt, identifier))
+    chosen = set(ranked[:count] if count else ranked)
+    return [row for row in mine if row.id in chosen]
 
 
 def _without_duplicates(problems: list[Problem], seeds: list[Problem], stage: StageRun) -> list[Problem]:

@@ -71,10 +71,10 @@ def benchmark(count: int = 12, source: str = "quiz", split: str = "test") -> lis
 
 
 def pairs(count: int = 40) -> list[PreferencePair]:
-    """Preference pairs: the right solution and one whose last number is off by one."""
+    """Preference pairs: the right solution and a guess."""
     rows = []
     for row in demonstrations(count):
-        wrong = f"{row.solution.rpartition('#### ')[0]}#### {int(row.answer) + 1}"
+        wrong = f"I guess it is {int(row.answer) + 1}. #### {int(row.answer) + 1}"
         rows.append(
             PreferencePair(
                 id=row_id(row.problem_id, "pair"),

@@ -145,6 +145,8 @@ def test_a_shard_is_index_and_count() -> None:
         ("pages 3-4", "pages 3 4", True),
         ("Zoë’s 5 cats", "zoë s 5 cats", True),
         ("5 cats", "6 cats", False),
+        ("What is 5 + 3?", "What is 5 * 3?", False),
+        ("What is 5 + 3?", "what is 5  + 3", True),
     ],
 )
 def test_questions_are_the_same_but_for_case_space_and_punctuation(left: str, right: str, same: bool) -> None:

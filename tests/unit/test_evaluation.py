@@ -174,7 +174,8 @@ def test_without_a_champion_nothing_is_loaded(folder: Path) -> None:
     code = (
         "import sys; from components.core.stage import StageRun; from components.evaluation.options import EvaluationOptions\n"
         "from components.evaluation.stage import run_champion\n"
-        f"run_champion('nowhere', '', 'nothing', EvaluationOptions(), StageRun('e'), checkpoints='', seed=0, output={str(folder / 'no.jsonl')!r})\n"
+        "options, stage = EvaluationOptions(), StageRun('evaluation')\n"
+        f"run_champion('nowhere', '', 'nothing', options, stage, checkpoints='', seed=0, output={str(folder / 'no.jsonl')!r})\n"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

@@ -133,13 +133,15 @@ def test_other_ways_to_train(base: Path, options: dict[str, Any]) -> None:
 
 
 def test_memory_that_runs_out_names_what_to_change(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl import SFTConfig
+
     from components.student import trainers
 
     class Cramped(trainers.EncodedSFTTrainer):
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setitem(trainers.TRAINERS, "sft", (Cramped, trainers.SFTConfig))
+    monkeypatch.setitem(trainers.TRAINERS, "sft", (Cramped, SFTConfig))
     with pytest.raises(ModelError, match=r"batch_size 4 .*max_length 1024[\s\S]*lower batch_size"):
         tune(base, "cramped", **BASICS)
 

@@ -191,7 +191,12 @@ def test_gold_solutions_alone_need_no_teacher(tmp_path: Path) -> None:
 
 
 def test_replies_that_fail_or_are_cut_off_are_counted(tmp_path: Path) -> None:
-    replies = {"A": Answer(400), "B": Answer(body=completion("3 + 4 = 7 #### 7", "length")), "C": "Hmm.", "D": "#### 7"}
+    replies: dict[str, str | Answer] = {
+        "A": Answer(400),
+        "B": Answer(body=completion("3 + 4 = 7 #### 7", "length")),
+        "C": "Hmm.",
+        "D": "#### 7",
+    }
     problems = [row(f"{name} has 3 apples and buys 4. How many?") for name in replies]
     with scripted_teacher(lambda body: replies[body["messages"][1]["content"].removeprefix("Problem: ")[0]]) as server:
         rows, stage = solve(tmp_path, [problems], server.url)

@@ -60,7 +60,7 @@ def test_greedy_agrees_with_transformers_own_generate(folder: Path) -> None:
         assert mine == Completion(text, len(tokens) - ended, "stop" if ended else "length")
 
 
-class Cramped(torch.nn.Module):
+class Cramped(torch.nn.Module):  # type: ignore[misc]
     """A model on a machine that has memory for so many sequences only."""
 
     def __init__(self, inner: Any, rows: int) -> None:

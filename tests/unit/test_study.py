@@ -22,7 +22,7 @@ def record(accuracies: dict[str, float]) -> RunRecord:
 
 def test_arms() -> None:
     assert parse_arms([]) == {"default": []}
-    assert parse_arms(["a:", "b:x.y=1,seed=2"]) == {"a": [], "b": ["x.y=1", "seed=2"]}
+    assert parse_arms(["a:", "b:x.y=[1,2];seed=2"]) == {"a": [], "b": ["x.y=[1,2]", "seed=2"]}
 
 
 @pytest.mark.parametrize("texts", [["nocolon"], [":x=1"], ["a:", "a:x=1"]])

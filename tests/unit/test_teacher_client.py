@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections import Counter
@@ -256,6 +257,25 @@ async def test_an_attempt_that_takes_too_long_is_given_up(tmp_path: Path) -> Non
         async with Teacher(options(server.url, timeout_s=0.3), str(tmp_path)) as teacher:
             assert (await ask(teacher, "a")).text == "reply to a"
             assert teacher.usage.retries == 1
+
+
+async def test_a_reply_that_only_trickles_in_is_given_up(tmp_path: Path) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with Teacher(options(f"http://{host}:{port}/v1", max_retries=1, timeout_s=0.4), str(tmp_path)) as teacher:
+        with pytest.raises(ReplyError, match="did not answer within 0.4 s"):
+            async with asyncio.timeout(10):
+                await ask(teacher, "a")
+    server.close()
 
 
 async def test_an_endpoint_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
