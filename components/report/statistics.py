@@ -81,7 +81,7 @@ def _correlation(first: str, second: str) -> float:
     product = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
     if not product:
         return 0.0
-    agreement = both * neither - only_first * only_second
+    agreement = float(both * neither - only_first * only_second)
     if agreement > 0:
         agreement = max(agreement - len(pairs) / 2, 0.0)
     return agreement / math.sqrt(product)

@@ -39,4 +39,4 @@ def solve(
 
     with stage_run("solving", record, shard=shard, options={"teacher": teacher, **options}) as stage:
         endpoint, choices = parse_options(TeacherOptions, teacher, "teacher"), parse_options(SolvingOptions, options, "solving")
-        run([Path(problems.path)], endpoint, choices, responses, "0/1", Path(demonstrations.path), stage)
+        run(Path(problems.path), endpoint, choices, responses, Path(demonstrations.path), stage)

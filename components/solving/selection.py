@@ -127,6 +127,7 @@ def demonstration(problem: Problem, solution: str, answer: str, maker: str, prom
         question=problem.question,
         solution=solution,
         answer=answer,
+        alternatives=problem.alternatives,
         steps=problem.steps,
         licence=problem.licence,
         method=problem.method,

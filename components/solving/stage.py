@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from components.core.answers import extract_answer
-from components.core.records import Demonstration, Problem, in_shard, read_records, write_records
+from components.core.records import Demonstration, Problem, read_records, write_records
 from components.core.stage import StageRun
 from components.solving.options import SolvingOptions
 from components.solving.selection import GOLD, Solution, demonstration, select
@@ -19,22 +19,20 @@ from components.teacher.solve import PROMPT, solve_problem
 
 
 def run(
-    problems: Sequence[Path],
+    problems: Path,
     teacher: TeacherOptions,
     options: SolvingOptions,
     responses: str,
-    shard: str,
     demonstrations: Path,
     stage: StageRun,
 ) -> None:
-    """Solve one shard of the problems.
+    """Solve the problems of one shard of the synthesis.
 
     Args:
-        problems: Files of Problem rows; together they are all shards' output, so that one problem may come several times.
+        problems: Problem rows.
         teacher: The endpoint.
         options: The stage's options.
         responses: Address of the response store.
-        shard: ``"index/count"``.
         demonstrations: Where the Demonstration rows go, in the order of the problems.
         stage: Counters and progress. ``counts`` get ``teacher_checked``, ``teacher_wrong`` and ``teacher_error_rate``: how often the
             teacher missed a gold answer.
@@ -43,7 +41,7 @@ def run(
         EmptyOutputError: There were problems but no solution is left.
         TeacherError: The teacher failed; a rerun goes on from what is stored.
     """
-    mine = list(_distinct(problems, shard, stage))
+    mine = list(_distinct(problems, stage))
     stage.prompts = {PROMPT: load_prompt(PROMPT).version}
     stage.lineage = {"teacher": teacher.model}
     gold = {row.id for row in mine if options.use_gold_solutions and row.solution and _gold_answer(row)}
@@ -57,18 +55,15 @@ def run(
         stage.require_rows("solutions")
 
 
-def _distinct(files: Sequence[Path], shard: str, stage: StageRun) -> Iterator[Problem]:
+def _distinct(file: Path, stage: StageRun) -> Iterator[Problem]:
     seen: set[str] = set()
-    for file in files:
-        for row in read_records(file, Problem):
-            if not in_shard(row.id, shard):
-                continue
-            stage.rows_in += 1
-            if row.id in seen:
-                stage.drop("duplicate")
-                continue
-            seen.add(row.id)
-            yield row
+    for row in read_records(file, Problem):
+        stage.rows_in += 1
+        if row.id in seen:
+            stage.drop("duplicate")
+            continue
+        seen.add(row.id)
+        yield row
 
 
 async def _solve(

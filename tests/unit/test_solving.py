@@ -43,15 +43,12 @@ def row(question: str, answer: str | None = None, **more: Any) -> Problem:
     )
 
 
-def solve(folder: Path, rows: list[list[Problem]], url: str, shard: str = "0/1", **more: Any) -> tuple[list[Demonstration], StageRun]:
-    files = []
-    for number, part in enumerate(rows):
-        files.append(folder / f"problems-{number}.jsonl")
-        write_records(files[-1], part)
+def solve(folder: Path, problems: list[Problem], url: str, **more: Any) -> tuple[list[Demonstration], StageRun]:
+    source, target = folder / "problems.jsonl", folder / "demonstrations.jsonl"
+    write_records(source, problems)
     teacher = TeacherOptions(base_url=url, model="m", backoff_s=0.01, max_backoff_s=0.05, concurrency=8)
-    stage = StageRun("solving", shard=shard)
-    target = folder / f"demonstrations-{shard.replace('/', '-')}.jsonl"
-    run(files, teacher, SolvingOptions(**more), str(folder / "responses"), shard, target, stage)
+    stage = StageRun("solving")
+    run(source, teacher, SolvingOptions(**more), str(folder / "responses"), target, stage)
     return list(read_records(target, Demonstration)), stage
 
 
@@ -124,7 +121,7 @@ def test_demonstrations_carry_problem_answer_and_maker(tmp_path: Path, offline: 
         row(item.question, str(item.answer), steps=len(item.steps), method="ask_me_anything", parents=["0123456789abcdef"])
         for item in generate_many(3, 10)
     ]
-    rows, stage = solve(tmp_path, [problems], offline.url)
+    rows, stage = solve(tmp_path, problems, offline.url)
     assert [item.problem_id for item in rows] == [problem.id for problem in problems]
     for item, problem in zip(rows, problems, strict=True):
         assert item.answer == problem.answer
@@ -147,19 +144,17 @@ def test_the_teachers_error_rate_is_measured(tmp_path: Path) -> None:
         return "#### 999" if question in wrong else f"#### {question.split()[2]}"
 
     with scripted_teacher(script) as server:
-        rows, stage = solve(tmp_path, [problems], server.url)
+        rows, stage = solve(tmp_path, problems, server.url)
     assert len(rows) == 15
     assert stage.dropped == {"not_gold": 5}
     assert (stage.counts["teacher_checked"], stage.counts["teacher_wrong"], stage.counts["teacher_error_rate"]) == (20, 5, 0.25)
 
 
-def test_shards_share_the_work_and_duplicates_count_once(tmp_path: Path, offline: BackgroundTeacher) -> None:
+def test_duplicates_are_solved_and_counted_once(tmp_path: Path, offline: BackgroundTeacher) -> None:
     problems = [row(item.question, str(item.answer)) for item in generate_many(4, 15)]
-    parts = [solve(tmp_path, [problems, problems[:5]], offline.url, f"{index}/3") for index in range(3)]
-    found = [item.problem_id for rows, _ in parts for item in rows]
-    assert sorted(found) == sorted(problem.id for problem in problems)
-    assert sum(stage.dropped.get("duplicate", 0) for _, stage in parts) == 5
-    assert sum(stage.rows_in for _, stage in parts) == 20
+    rows, stage = solve(tmp_path, [*problems, *problems[:5]], offline.url)
+    assert [item.problem_id for item in rows] == [problem.id for problem in problems]
+    assert (stage.rows_in, stage.dropped["duplicate"]) == (20, 5)
     assert offline.stats()["duplicates"] == 0
 
 
@@ -168,7 +163,7 @@ def test_several_solutions_of_a_problem(tmp_path: Path) -> None:
         return f"way {body['seed']} at {body['temperature']} #### {8 if body['seed'] == 3 else 7}"
 
     with scripted_teacher(script) as server:
-        rows, stage = solve(tmp_path, [[row(QUESTION)]], server.url, n=4, temperature=0.9, majority_vote=True)
+        rows, stage = solve(tmp_path, [row(QUESTION)], server.url, n=4, temperature=0.9, majority_vote=True)
         assert {(body["seed"], body["temperature"]) for body in server.requests} == {(0, 0.0), (1, 0.9), (2, 0.9), (3, 0.9)}
     assert [(item.sample, item.answer) for item in rows] == [(0, "7"), (1, "7"), (2, "7")]
     assert len({item.id for item in rows}) == 3
@@ -178,7 +173,7 @@ def test_several_solutions_of_a_problem(tmp_path: Path) -> None:
 def test_gold_solutions_are_taken_without_asking(tmp_path: Path) -> None:
     problems = [row(QUESTION, "7", solution="3 + 4 = 7\n#### 7"), row("A second one with 5 pears. How many pears?", "5")]
     with scripted_teacher(lambda _: "#### 5") as server:
-        rows, stage = solve(tmp_path, [problems], server.url, use_gold_solutions=True)
+        rows, stage = solve(tmp_path, problems, server.url, use_gold_solutions=True)
         assert len(server.requests) == 1
     assert [(item.maker, item.prompt, item.answer) for item in rows] == [("gold", "", "7"), ("m", load_prompt("solve").version, "5")]
     assert rows[0].solution == "3 + 4 = 7\n#### 7"
@@ -186,7 +181,7 @@ def test_gold_solutions_are_taken_without_asking(tmp_path: Path) -> None:
 
 
 def test_gold_solutions_alone_need_no_teacher(tmp_path: Path) -> None:
-    rows, _ = solve(tmp_path, [[row(QUESTION, "7", solution="#### 7")]], "http://127.0.0.1:9/v1", use_gold_solutions=True)
+    rows, _ = solve(tmp_path, [row(QUESTION, "7", solution="#### 7")], "http://127.0.0.1:9/v1", use_gold_solutions=True)
     assert len(rows) == 1
 
 
@@ -199,7 +194,7 @@ def test_replies_that_fail_or_are_cut_off_are_counted(tmp_path: Path) -> None:
     }
     problems = [row(f"{name} has 3 apples and buys 4. How many?") for name in replies]
     with scripted_teacher(lambda body: replies[body["messages"][1]["content"].removeprefix("Problem: ")[0]]) as server:
-        rows, stage = solve(tmp_path, [problems], server.url)
+        rows, stage = solve(tmp_path, problems, server.url)
     assert [item.question[0] for item in rows] == ["D"]
     assert stage.dropped == {"teacher_failed": 1, "too_long": 1, "no_answer": 1}
     assert stage.rows_in == stage.rows_kept + sum(stage.dropped.values())
@@ -207,11 +202,11 @@ def test_replies_that_fail_or_are_cut_off_are_counted(tmp_path: Path) -> None:
 
 def test_no_solution_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
     with scripted_teacher(lambda _: "#### 8") as server, pytest.raises(EmptyOutputError, match=r"2 rows in; dropped: 2 not_gold"):
-        solve(tmp_path, [[row(QUESTION, "7"), row(QUESTION + " Now?", "7")]], server.url)
+        solve(tmp_path, [row(QUESTION, "7"), row(QUESTION + " Now?", "7")], server.url)
 
 
 def test_an_empty_shard_is_no_error(tmp_path: Path) -> None:
-    rows, stage = solve(tmp_path, [[row(QUESTION)]], "http://127.0.0.1:9/v1", "3/97")
+    rows, stage = solve(tmp_path, [], "http://127.0.0.1:9/v1")
     assert (rows, stage.rows_in) == ([], 0)
 
 
@@ -225,9 +220,9 @@ def test_stages_that_talk_to_the_teacher_do_not_import_torch() -> None:
 
 def test_edited_and_reordered_rows_cost_only_what_is_new(tmp_path: Path, offline: BackgroundTeacher) -> None:
     problems = [row(item.question, str(item.answer)) for item in generate_many(6, 12)]
-    solve(tmp_path, [problems[:11]], offline.url)
+    solve(tmp_path, problems[:11], offline.url)
     assert offline.stats()["paid"] == 11
-    solve(tmp_path, [list(reversed(problems[:11]))], offline.url)
+    solve(tmp_path, list(reversed(problems[:11])), offline.url)
     assert offline.stats()["paid"] == 11
-    solve(tmp_path, [[*problems[:5], problems[11], *problems[6:11]]], offline.url)
+    solve(tmp_path, [*problems[:5], problems[11], *problems[6:11]], offline.url)
     assert offline.stats()["paid"] == 12
