@@ -136,6 +136,8 @@ class PreferencePair(Record, frozen=True, kw_only=True):
     """``student`` (a wrong answer to this problem) or ``synthetic`` (a wrong answer to another problem)."""
     chosen_id: str
     rejected_id: str
+    rejected_cut: bool = False
+    """The rejected text stops in the middle of a response (after its first wrong step): training adds no end token to it."""
 
 
 class LabelledResponse(Record, frozen=True, kw_only=True):
@@ -150,6 +152,8 @@ class LabelledResponse(Record, frozen=True, kw_only=True):
     origin: str
     """``teacher``, ``student`` or ``synthetic``."""
     response_id: str
+    cut: bool = False
+    """The text stops in the middle of a response: training adds no end token to it."""
 
 
 class ProblemResult(Record, frozen=True, kw_only=True):

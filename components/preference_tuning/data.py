@@ -66,7 +66,8 @@ def pair_material(chat: Chat, pairs: Sequence[PreferencePair], options: Training
     """
     questions = [pair.question for pair in pairs]
     chosen, _ = encode_rows(chat, questions, [pair.chosen for pair in pairs], options.max_length, keep_all=True)
-    rejected, _ = encode_rows(chat, questions, [pair.rejected for pair in pairs], options.max_length, keep_all=True)
+    cut = [pair.rejected_cut for pair in pairs]
+    rejected, _ = encode_rows(chat, questions, [pair.rejected for pair in pairs], options.max_length, keep_all=True, cut=cut)
     kept = [index for index in range(len(pairs)) if chosen[index].completion and rejected[index].completion]
     lengths = [max(len(chosen[index]), len(rejected[index])) for index in kept]
     order = [kept[place] for place in _epochs(lengths, options, seed)]
@@ -101,7 +102,8 @@ def labelled_material(
         preference: False for the control arm.
         seed: Of the order.
     """
-    rows, _ = encode_rows(chat, [row.question for row in labelled], [row.response for row in labelled], options.max_length, keep_all=True)
+    questions, cut = [row.question for row in labelled], [row.cut for row in labelled]
+    rows, _ = encode_rows(chat, questions, [row.response for row in labelled], options.max_length, keep_all=True, cut=cut)
     fits = [index for index in range(len(rows)) if rows[index].completion]
     desirable = [index for index in fits if labelled[index].label]
     undesirable = [index for index in fits if not labelled[index].label]

@@ -72,11 +72,12 @@ class Chat:
         start = [] if self.name == "template" else self._start()
         return [start + row for row in ids]
 
-    def encode_completions(self, questions: Sequence[str], solutions: Sequence[str]) -> list[list[int]]:
-        """Token ids of the completions, each closed by an end token."""
+    def encode_completions(self, questions: Sequence[str], solutions: Sequence[str], cut: Sequence[bool] = ()) -> list[list[int]]:
+        """Token ids of the completions, each closed by an end token, except those that ``cut`` marks as unfinished."""
         ends = self.end_ids()
         texts = [self.completion(question, solution) for question, solution in zip(questions, solutions, strict=True)]
-        return [row if row and row[-1] in ends else [*row, ends[0]] for row in self._ids(texts)]
+        rows = [row if row and row[-1] in ends else [*row, ends[0]] for row in self._ids(texts)]
+        return [row[:-1] if place < len(cut) and cut[place] else row for place, row in enumerate(rows)]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return list(self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]) if texts else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import ParameterError
@@ -31,6 +32,8 @@ def quiet() -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # They concern calls that one of these libraries makes to another.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft|accelerate)\.")
 
 
 def prepare(options: ComputeOptions) -> Any:

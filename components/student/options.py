@@ -62,6 +62,7 @@ class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
         warmup: Share of the steps over which the learning rate rises.
         max_length: Longest prompt with response, in tokens; longer ones are cut at the end.
         weight_decay: Of AdamW.
+        adam_beta2: Decay of AdamW's second moment.
         max_grad_norm: Gradients are scaled down to this norm.
         bf16: bfloat16 autocast; ``auto`` is on for a GPU and off for a CPU.
         activation_checkpointing: Recompute activations to save memory; ``auto`` is on from one billion parameters.
@@ -81,6 +82,7 @@ class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
     warmup: Share = 0.0
     max_length: Positive = 1024
     weight_decay: NonNegativeFloat = 0.0
+    adam_beta2: Share = 0.999
     max_grad_norm: Rate = 1.0
     bf16: Literal["auto", "on", "off"] = "auto"
     activation_checkpointing: Literal["auto", "on", "off"] = "auto"
@@ -101,7 +103,7 @@ class TinyOptions(Options, frozen=True, kw_only=True):
         hidden: Width of the residual stream.
         layers: Transformer blocks.
         heads: Attention heads.
-        intermediate: Width of the feed-forward layers.
+        intermediate: Width of the feed-forward layers; wide, since a small model's arithmetic is memory and lives there.
         positions: Longest sequence in tokens.
         rows: Generated problems to pretrain on.
         batch_size: Rows per step.
@@ -118,25 +120,25 @@ class TinyOptions(Options, frozen=True, kw_only=True):
         wrong_result: Share of solution steps whose result is miscalculated.
     """
 
-    vocabulary: Annotated[int, msgspec.Meta(ge=300)] = 700
+    vocabulary: Annotated[int, msgspec.Meta(ge=300)] = 900
     hidden: Positive = 128
     layers: Positive = 2
     heads: Positive = 4
-    intermediate: Positive = 256
+    intermediate: Positive = 1024
     positions: Positive = 256
-    rows: Positive = 12_000
-    batch_size: Positive = 16
-    learning_rate: Rate = 3e-3
+    rows: Positive = 6_000
+    batch_size: Positive = 8
+    learning_rate: Rate = 2e-3
     beta2: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.98
     initializer_range: Rate = 0.08
     max_steps: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
-    max_number: Annotated[int, msgspec.Meta(ge=10)] = 60
+    max_number: Annotated[int, msgspec.Meta(ge=10)] = 30
     families: list[str] = msgspec.field(default_factory=list)
     retargeted: Share = 0.15
     hardened: Share = 0.15
     wordings: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
     wrong_step: Share = 0.25
-    wrong_result: Share = 0.125
+    wrong_result: Share = 0.0
 
 
 class StudentOptions(ComputeOptions, frozen=True, kw_only=True):

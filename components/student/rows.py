@@ -24,7 +24,7 @@ class Encoded:
 
 
 def encode_rows(
-    chat: Chat, questions: Sequence[str], solutions: Sequence[str], max_length: int, *, keep_all: bool = False
+    chat: Chat, questions: Sequence[str], solutions: Sequence[str], max_length: int, *, keep_all: bool = False, cut: Sequence[bool] = ()
 ) -> tuple[list[Encoded], dict[str, int]]:
     """Encode rows and cut them to ``max_length`` tokens.
 
@@ -33,6 +33,7 @@ def encode_rows(
         questions: One a row.
         solutions: One a row.
         max_length: Longest row, in tokens.
+        cut: Which solutions stop in the middle and get no end token; none when empty.
         keep_all: Keep rows whose prompt alone fills ``max_length``, with an empty completion, so that rows stay aligned.
 
     Returns:
@@ -40,7 +41,7 @@ def encode_rows(
     """
     counts = {"too_long": 0, "cut": 0}
     rows = []
-    for prompt, completion in zip(chat.encode_prompts(questions), chat.encode_completions(questions, solutions), strict=True):
+    for prompt, completion in zip(chat.encode_prompts(questions), chat.encode_completions(questions, solutions, cut), strict=True):
         room = max(0, max_length - len(prompt))
         counts["too_long"] += room == 0
         counts["cut"] += 0 < room < len(completion)

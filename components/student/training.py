@@ -117,6 +117,7 @@ def _config(fit: Fit, options: TrainingOptions, student: Student, rows: int, fol
         "lr_scheduler_type": options.scheduler,
         "warmup_steps": min(options.warmup, 0.999999),
         "weight_decay": options.weight_decay,
+        "adam_beta2": options.adam_beta2,
         "max_grad_norm": options.max_grad_norm,
         "optim": "adamw_torch_fused",
         "max_length": options.max_length,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from components.core.errors import EmptyOutputError, ParameterError
@@ -103,6 +104,17 @@ def test_the_control_arm_of_kto_gets_the_desirable_rows_as_often_as_needed(chat:
     assert control.columns["input_ids"][:20] == desirable
     assert control.columns["input_ids"][20:] == desirable[:9]
     assert (control.rows, preference.counts["desirable"], preference.counts["undesirable"]) == (20, 20, 9)
+
+
+def test_a_cut_negative_gets_no_end_token(chat: Chat) -> None:
+    [end] = chat.end_ids()
+    rows = [msgspec.structs.replace(pair, rejected_cut=index % 2 == 0) for index, pair in enumerate(pairs(8))]
+    columns = pair_material(chat, rows, TuningOptions(method="dpo", batch_size=8), preference=True, seed=3).columns
+    assert all(ids[-1] == end for ids in columns["chosen_ids"])
+    assert sum(ids[-1] == end for ids in columns["rejected_ids"]) == 4
+    marked = [msgspec.structs.replace(row, cut=not row.label) for row in labelled(8, 8)]
+    columns = labelled_material(chat, marked, TuningOptions(batch_size=4), method="kto", preference=True, seed=3).columns
+    assert [ids[-1] == end for ids in columns["completion_ids"]] == columns["label"]
 
 
 def test_kl_completions_are_the_same_batch_shifted_by_one(chat: Chat) -> None:
