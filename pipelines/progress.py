@@ -16,6 +16,7 @@ from components.core.stage import PROGRESS_PREFIX
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _STARTED = re.compile(r"Executing task '([^']+)'")
 _FINISHED = re.compile(r"Task '([^']+)' finished with status (\w+)")
+_LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d+ - [A-Z]+ - ")
 PLAIN_INTERVAL_S = 5.0
 
 
@@ -76,6 +77,8 @@ class Display:
             self._in_traceback = text.startswith("Traceback ")
             if self._in_error and not self._in_traceback:
                 self.error.append(text)
+        elif _LOG_LINE.match(text):
+            self._in_error = False
         elif self._in_error and text.strip("-"):
             self._take_error_line(text)
 

@@ -23,6 +23,9 @@ LABEL = 12.5
 MAX_POINTS = 160
 """Longer curves are thinned: no screen shows more, and the page stays small."""
 
+DECIMALS = 9
+"""Coordinates are rounded to so many decimals: no axis can be divided into steps below the resolution of floats."""
+
 ElementTree.register_namespace("", SVG)
 
 
@@ -155,7 +158,7 @@ def lines(
     """
     scale = 100.0 if percent else 1.0
     series = [part for one in series for part in _smoothed(one)]
-    thinned = [[(float(x), y * scale) for x, y in _thin(one.points)] for one in series]
+    thinned = [[(round(float(x), DECIMALS), round(y * scale, DECIMALS)) for x, y in _thin(one.points)] for one in series]
     values = [y for points in thinned for _, y in points]
     positions = [x for points in thinned for x, _ in points]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)

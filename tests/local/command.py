@@ -13,6 +13,7 @@ from pathlib import Path
 from pipelines import run_record
 from pipelines.run_record import RunRecord
 
+TUTORLOOP = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 SMOKE = Path(__file__).with_name("smoke.yaml")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -129,6 +130,25 @@ def test_a_changed_training_parameter_pays_the_teacher_nothing(finished: Path) -
     assert record.usage.requests == 0
     executed = {stage.stage for stage in record.stages if not stage.cached}
     assert "preference_tuning" in executed and not executed & {"synthesis", "solving", "sft", "base_model"}
+
+
+def test_a_study_compares_arms_over_seeds_from_the_caches(finished: Path) -> None:
+    arguments = [
+        "study",
+        "--profile",
+        str(command.SMOKE),
+        "--home",
+        str(finished),
+        "--seeds",
+        "0",
+        "--arm",
+        "one:",
+        "--arm",
+        "same:rounds=2",
+    ]
+    done = subprocess.run([*command.TUTORLOOP, *arguments], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| one: M3 - M3-control |" in done.stdout and "| M3: same - one | +0.0 |" in done.stdout
 
 
 def test_kto_is_a_parameter(finished: Path) -> None:

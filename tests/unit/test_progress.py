@@ -44,6 +44,7 @@ def test_the_error_of_a_stage_and_its_hint_are_kept() -> None:
             "    error in solving: teacher is gone",
             "      what to do: start it",
             "03:15:02.000 - ERROR - Task 'solve' finished with status FAILURE",
+            "03:15:02.001 - INFO - Skipping task report: upstream task(s) ['solve'] failed.",
             "pipeline failed: Pipeline 'orca-math' finished with status FAILURE.",
         ]
     )

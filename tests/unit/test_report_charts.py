@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components.report.charts import MAX_POINTS, Mark, Series, _ticks, interval_bars, lines
@@ -64,6 +64,9 @@ def test_texts_are_escaped() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e5, 1e5)), min_size=2, max_size=30))
+@example([(0.0, 0.0), (0.0, 5e-324)])
+@example([(0.0, 0.0), (4.9e-59, 0.0)])
+@example([(0.0, 99999.9), (1e-9, 99999.9 + 1e-10)])
 def test_any_curve_can_be_drawn(points: list[tuple[float, float]]) -> None:
     svg = lines("t", [Series("s", "m1", points=sorted(points))])
     assert "nan" not in svg
