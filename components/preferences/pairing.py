@@ -102,14 +102,14 @@ def choose_pairs(positives: int, negatives: int, limit: int, seed: int, problem_
     return pairs[:limit]
 
 
-def make_pair(problem: Candidates, positive: Response, negative: Response, options: PreferenceOptions) -> tuple[PreferencePair, bool]:
-    """One DPO row, and whether it was cut at the first wrong step."""
+def make_pair(problem: Candidates, positive: Response, negative: Response, options: PreferenceOptions) -> PreferencePair:
+    """One DPO row, its rejected side cut at the first wrong step where the options say so."""
     chosen, rejected, cut = positive.text, negative.text, False
     if options.negatives == "cut_at_first_wrong_step" and negative.origin == "student":
         spliced = cut_pair(positive.text, negative.text)
         if spliced is not None and spliced.chosen.strip() != spliced.rejected.strip():
             chosen, rejected, cut = spliced.chosen, spliced.rejected, True
-    pair = PreferencePair(
+    return PreferencePair(
         id=row_id(problem.problem_id, positive.id, negative.id, options.negatives),
         problem_id=problem.problem_id,
         question=problem.question,
@@ -119,8 +119,8 @@ def make_pair(problem: Candidates, positive: Response, negative: Response, optio
         rejected_from=negative.origin,
         chosen_id=positive.id,
         rejected_id=negative.id,
+        rejected_cut=cut,
     )
-    return pair, cut
 
 
 def labelled_rows(problem: Candidates, options: PreferenceOptions) -> Iterator[LabelledResponse]:
@@ -128,10 +128,11 @@ def labelled_rows(problem: Candidates, options: PreferenceOptions) -> Iterator[L
     seen: set[str] = set()
     for label, responses in ((True, problem.positives), (False, problem.negatives)):
         for response in responses:
-            text = response.text
+            text, cut = response.text, False
             if not label and options.negatives == "cut_at_first_wrong_step" and response.origin == "student":
                 spliced = cut_pair(problem.positives[0].text, response.text)
-                text = spliced.rejected if spliced is not None else text
+                if spliced is not None:
+                    text, cut = spliced.rejected, True
             if text in seen:
                 continue
             seen.add(text)
@@ -141,6 +142,7 @@ def labelled_rows(problem: Candidates, options: PreferenceOptions) -> Iterator[L
                 question=problem.question,
                 response=text,
                 label=label,
+                cut=cut,
                 origin=response.origin,
                 response_id=response.id,
             )

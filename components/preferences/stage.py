@@ -127,8 +127,8 @@ def _pairs(kept: Sequence[Candidates], options: PreferenceOptions, seed: int, co
     seen: set[int] = set()
     for index, positive, negative in plan:
         problem = kept[index]
-        pair, cut = make_pair(problem, problem.positives[positive], problem.negatives[negative], options)
-        if cut:
+        pair = make_pair(problem, problem.positives[positive], problem.negatives[negative], options)
+        if pair.rejected_cut:
             texts = hash((pair.problem_id, pair.chosen, pair.rejected))
             if texts in seen:
                 counts["repeated_pairs"] += 1
