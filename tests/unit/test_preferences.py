@@ -222,8 +222,9 @@ def test_cut_pairs_through_the_stage(tmp_path: Path) -> None:
     pairs, rows, stage = build(tmp_path, samples, [demonstration("p", solution=RIGHT)], negatives="cut_at_first_wrong_step")
     assert sorted((pair.chosen, pair.rejected) for pair in pairs) == [(RIGHT, "First 3 * 4 = 12. So 12 + 6 = 18."), (RIGHT, "no idea")]
     assert (stage.counts["cut_pairs"], stage.counts["repeated_pairs"]) == (1, 1)
-    assert [(pair.rejected, pair.rejected_cut) for pair in pairs] and all(pair.rejected_cut for pair in pairs)
-    assert {row.cut for row in rows if not row.label} == {True}
+    cut = "First 3 * 4 = 12. So 12 + 6 = 18."
+    assert {pair.rejected: pair.rejected_cut for pair in pairs} == {cut: True, "no idea": False}
+    assert {row.response: row.cut for row in rows} == {RIGHT: False, cut: True, "no idea": False}
     assert sorted(row.response for row in rows if not row.label) == ["First 3 * 4 = 12. So 12 + 6 = 18.", "no idea"]
 
 
