@@ -9,7 +9,7 @@ demo: setup ## the whole Orca-Math loop on this machine, with the offline teache
 	$(BIN)/tutorloop run --profile tiny
 
 test: setup-dev check ## everything that has to pass
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 check: setup-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .
