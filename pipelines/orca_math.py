@@ -59,6 +59,7 @@ def practice_round(number: int):
     )
     def practice(
         model: Input[Model],
+        sft_model: Input[Model],
         train: Input[Dataset],
         benchmarks: Input[Dataset],
         judge_teacher: dict,
@@ -93,6 +94,7 @@ def practice_round(number: int):
         for arm, name in (("preference", f"M{number + 1}"), ("control", f"M{number + 1}-control")):
             tuned[arm] = tune(
                 model=model,
+                sft_model=sft_model,
                 pairs=built.outputs["pairs"],
                 labelled=built.outputs["labelled"],
                 options=preference_tuning,
@@ -227,6 +229,7 @@ def build(rounds: int = ROUNDS):
         for number, practise in practice.items():
             practised = practise(
                 model=model,
+                sft_model=first.outputs["model"],
                 train=train,
                 benchmarks=evals.outputs["problems"],
                 judge_teacher=judge_teacher,

@@ -9,6 +9,7 @@ from components.core.images import TRAINER
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
 def tune(
     model: Input[Model],
+    sft_model: Input[Model],
     pairs: Input[Dataset],
     labelled: Input[Dataset],
     options: dict,
@@ -22,7 +23,8 @@ def tune(
     """DPO, KTO or continued SFT on the student's own right and wrong answers; or the matched control without preferences.
 
     Args:
-        model: The model that the round starts from; also the reference model.
+        model: The model that the round starts from.
+        sft_model: M1, the reference model when the options say so.
         pairs: Preference pairs, used by DPO.
         labelled: Labelled responses, used by KTO and SFT.
         options: Options of the stage.
@@ -39,5 +41,6 @@ def tune(
     from components.preference_tuning.stage import run
 
     with stage_run("preference_tuning", record, task=f"tuning M{round + 1} {arm}", options=options) as stage:
-        parsed, paths = parse_options(TuningOptions, options, "preference_tuning"), (model.path, pairs.path, labelled.path)
+        parsed = parse_options(TuningOptions, options, "preference_tuning")
+        paths = [item.path for item in (model, sft_model, pairs, labelled)]
         run(*paths, parsed, stage, checkpoints=checkpoints, round_number=round, arm=arm, seed=seed, output=tuned.path)

@@ -16,15 +16,16 @@ PairLoss = Literal[
 class TuningOptions(TrainingOptions, frozen=True, kw_only=True):
     """Learning from what the student got right and wrong; the defaults are Orca-Math's where it states them.
 
-    The reference model is the model that the round starts from.
-
     Attributes:
         method: ``kto``, ``dpo``, or ``sft`` (continued SFT on the positives: the papers' baseline).
+        reference: ``previous``, the model that the round starts from (the article's), or ``sft``, M1 in every round (our choice, as in
+            online RLHF recipes).
         beta: Strength of the pull towards the reference model.
         learning_rates: One a round; the last one repeats.
         losses: DPO losses, summed; ``sft`` is the likelihood of the chosen responses.
         loss_weights: One a loss.
         label_smoothing: Assumed share of wrong labels, for the losses that know it (``robust``).
+        sft_weight: Weight of an SFT term on KTO's desirable rows (our choice); DPO has ``losses`` for it.
         unpaired_loss: The KTO loss, or its variant without a KL estimate.
         desirable_weight: Weight of KTO's desirable rows; 0 takes it from the counts.
         undesirable_weight: Weight of KTO's undesirable rows; 0 takes it from the counts.
@@ -34,11 +35,13 @@ class TuningOptions(TrainingOptions, frozen=True, kw_only=True):
 
     method: Literal["kto", "dpo", "sft"] = "kto"
     batch_size: Annotated[int, msgspec.Meta(ge=2)] = 4
+    reference: Literal["previous", "sft"] = "previous"
     beta: Rate = 0.3
     learning_rates: Annotated[list[Rate], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [1e-6, 1e-7])
     losses: Annotated[list[PairLoss], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["sigmoid"])
     loss_weights: list[float] = msgspec.field(default_factory=lambda: [1.0])
     label_smoothing: Annotated[float, msgspec.Meta(ge=0.0, lt=0.5)] = 0.0
+    sft_weight: NonNegativeFloat = 0.0
     unpaired_loss: Literal["kto", "apo_zero_unpaired"] = "kto"
     desirable_weight: NonNegativeFloat = 0.0
     undesirable_weight: NonNegativeFloat = 0.0

@@ -22,6 +22,7 @@ ARMS = ("preference", "control")
 
 def run(
     model: str,
+    sft_model: str,
     pairs: str,
     labelled: str,
     options: TuningOptions,
@@ -36,7 +37,8 @@ def run(
     """Train one arm of one round.
 
     Args:
-        model: Folder of the model that the round starts from; also the reference model.
+        model: Folder of the model that the round starts from.
+        sft_model: Folder of M1, the reference model when the options say so.
         pairs: PreferencePair rows, used by DPO.
         labelled: LabelledResponse rows, used by KTO and SFT.
         options: The stage's options.
@@ -56,7 +58,9 @@ def run(
     source = pairs if options.method == "dpo" else labelled
     parent = read_info(model)
     settings = msgspec.to_builtins(options)
-    work = Checkpoints(checkpoints, row_id("preference_tuning", parent.digest, digest_of(source), settings, round_number, arm, seed))
+    reference = read_info(sft_model) if options.reference == "sft" else parent
+    key = row_id("preference_tuning", parent.digest, reference.digest, digest_of(source), settings, round_number, arm, seed)
+    work = Checkpoints(checkpoints, key)
     student = load_for_training(model, options)
     material = _material(student.chat, source, options, stage, arm, seed)
     rate = options.learning_rate(round_number)
@@ -68,6 +72,7 @@ def run(
         name=f"M{round_number + 1}" + ("-control" if arm == "control" else ""),
         config=_config(material, options, stage),
         facts={"stage": "preference_tuning", "arm": arm, "method": options.method, "round": round_number, "rows": material.rows},
+        reference=sft_model if options.reference == "sft" else None,
     )
     info = train(student, fit, options, work, stage, output)
     planned = planned_steps(len(next(iter(material.columns.values()))), options)
@@ -90,6 +95,8 @@ def _check(options: TuningOptions, arm: str) -> None:
         raise ParameterError(
             "preference_tuning.loss_weights", options.loss_weights, f"{len(options.losses)} numbers, one for each of losses"
         )
+    if options.sft_weight and options.method != "kto":
+        raise ParameterError("preference_tuning.sft_weight", options.sft_weight, "0, unless method is kto; for dpo add sft to losses")
 
 
 def _material(chat: Chat, source: str, options: TuningOptions, stage: StageRun, arm: str, seed: int) -> Material:
@@ -134,4 +141,10 @@ def _config(material: Material, options: TuningOptions, stage: StageRun) -> dict
         int(material.counts["desirable"]), int(material.counts["undesirable"]), options.desirable_weight, options.undesirable_weight
     )
     stage.counts.update(desirable_weight=desirable, undesirable_weight=undesirable)
-    return {**shared, "loss_type": options.unpaired_loss, "desirable_weight": desirable, "undesirable_weight": undesirable}
+    return {
+        **shared,
+        "loss_type": options.unpaired_loss,
+        "desirable_weight": desirable,
+        "undesirable_weight": undesirable,
+        "sft_weight": options.sft_weight,
+    }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
@@ -26,17 +28,40 @@ class EncodedDPOTrainer(DPOTrainer):
         return dataset
 
 
+@dataclass
+class EncodedKTOConfig(KTOConfig):
+    """KTO's configuration with the weight of an SFT term, which TRL offers for DPO only."""
+
+    sft_weight: float = field(default=0.0, metadata={"help": "Weight of the likelihood of desirable responses."})
+
+
 class EncodedKTOTrainer(KTOTrainer):
-    """KTO on columns ``prompt_ids``, ``completion_ids``, ``KL_completion_ids`` and ``label``."""
+    """KTO on columns ``prompt_ids``, ``completion_ids``, ``KL_completion_ids`` and ``label``, with an optional SFT term."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """The KTO loss plus ``sft_weight`` times the mean negative log-likelihood per token of the desirable responses."""
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not self.args.sft_weight or return_outputs:
+            return loss
+        desirable = torch.as_tensor(inputs["label"], dtype=torch.bool)
+        if not desirable.any():
+            return loss
+        kept = {name: inputs[name][desirable].to(self.accelerator.device) for name in ("input_ids", "attention_mask", "completion_mask")}
+        labels = kept["input_ids"].masked_fill(kept["completion_mask"] == 0, -100)
+        outputs = model(
+            input_ids=kept["input_ids"], attention_mask=kept["attention_mask"], labels=labels, use_cache=False, fused_lm_head=True
+        )
+        tokens = (labels[:, 1:] != -100).sum()
+        return loss - self.args.sft_weight * outputs.log_probs.sum() / tokens
 
 
 TRAINERS: dict[str, tuple[Any, Any]] = {
     "sft": (EncodedSFTTrainer, SFTConfig),
     "dpo": (EncodedDPOTrainer, DPOConfig),
-    "kto": (EncodedKTOTrainer, KTOConfig),
+    "kto": (EncodedKTOTrainer, EncodedKTOConfig),
 }
 
 
@@ -71,7 +96,9 @@ class Watch(TrainerCallback):
         self._logged = now
 
 
-def make_trainer(kind: str, model: Any, tokenizer: Any, rows: Any, config: dict[str, Any], adapter: Any, watch: Watch) -> Any:
+def make_trainer(
+    kind: str, model: Any, tokenizer: Any, rows: Any, config: dict[str, Any], adapter: Any, watch: Watch, reference: Any = None
+) -> Any:
     """A trainer that prints nothing by itself.
 
     Args:
@@ -82,8 +109,10 @@ def make_trainer(kind: str, model: Any, tokenizer: Any, rows: Any, config: dict[
         config: Fields of the trainer's configuration class.
         adapter: PEFT configuration, or None to train all weights.
         watch: The callback.
+        reference: Reference model of ``dpo`` and ``kto``; None for the model as it is before training.
     """
     trainer_class, config_class = TRAINERS[kind]
+    more = {} if reference is None else {"ref_model": reference}
     trainer = trainer_class(
         model=model,
         args=config_class(**config),
@@ -91,6 +120,7 @@ def make_trainer(kind: str, model: Any, tokenizer: Any, rows: Any, config: dict[
         processing_class=tokenizer,
         peft_config=adapter,
         callbacks=[watch],
+        **more,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -27,6 +27,7 @@ class Fit:
         name: Name of the new model.
         config: Further fields of the trainer's configuration.
         facts: Noted in the model's description.
+        reference: Folder of the reference model of ``dpo`` and ``kto``; None for the model as it is before training.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Fit:
     name: str
     config: Mapping[str, Any]
     facts: Mapping[str, float | str]
+    reference: str | None = None
 
 
 def load_for_training(folder: str | Path, options: TrainingOptions) -> Student:
@@ -73,8 +75,9 @@ def train(student: Student, fit: Fit, options: TrainingOptions, checkpoints: Che
     config = _config(fit, options, student, len(rows), checkpoints.folder)
     watch = Watch(stage, checkpoints, options.checkpoint_seconds)
     resume = checkpoints.latest()
+    reference = load_for_training(fit.reference, options).model if fit.reference and fit.kind != "sft" else None
     try:
-        trainer = make_trainer(fit.kind, student.model, student.tokenizer, rows, config, _adapter(options), watch)
+        trainer = make_trainer(fit.kind, student.model, student.tokenizer, rows, config, _adapter(options), watch, reference)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -43,12 +43,13 @@ def chat() -> Chat:
 
 
 def tune(
-    start: Path, arm: str = "preference", round_number: int = 1, name: str = "", checkpoints: str = "", **options: Any
+    start: Path, arm: str = "preference", round_number: int = 1, name: str = "", checkpoints: str = "", first: str = "", **options: Any
 ) -> tuple[Path, StageRun]:
     stage = StageRun("preference_tuning", task=f"tuning {arm}")
     output = start.parent / (name or f"out-{arm}")
     run(
         str(start),
+        first or str(start),
         str(start.parent / "pairs.jsonl"),
         str(start.parent / "labelled.jsonl"),
         parse_options(TuningOptions, {**BASICS, **options}, "preference_tuning"),
@@ -171,6 +172,27 @@ def test_the_reference_is_the_same_whether_computed_before_or_during(start: Path
     assert before.curves[-1]["loss"] < before.curves[0]["loss"] - 0.02
 
 
+@pytest.mark.parametrize("precomputed", [True, False])
+def test_the_reference_is_the_rounds_start_or_m1(start: Path, precomputed: bool) -> None:
+    """Rewards are measured from the reference: at the first step they are zero only when it is the starting model."""
+    second, _ = tune(start, name="second", epochs=3)
+    margins = {}
+    for reference in ("previous", "sft"):
+        options: dict[str, Any] = {"reference": reference, "precompute_reference": precomputed, "log_points": 1000}
+        _, stage = tune(second, name=f"from {reference}", round_number=2, first=str(start), **options)
+        margins[reference] = stage.curves[0]["rewards/margins"]
+    assert margins["previous"] == pytest.approx(0.0, abs=1e-4)
+    assert margins["sft"] > 0.02
+
+
+def test_the_sft_term_of_kto_keeps_desirable_responses_likely(start: Path) -> None:
+    likelihood = {}
+    for weight in (0.0, 5.0):
+        _, stage = tune(start, name=f"kto {weight}", method="kto", epochs=4, sft_weight=weight)
+        likelihood[weight] = stage.curves[-1]["logps/chosen"]
+    assert likelihood[5.0] > likelihood[0.0] + 0.5
+
+
 @pytest.mark.parametrize(("round_number", "rate"), [(1, 2e-3), (2, 1e-3), (5, 1e-3)])
 def test_each_round_has_its_learning_rate_and_the_last_one_repeats(round_number: int, rate: float) -> None:
     assert parse_options(TuningOptions, BASICS, "preference_tuning").learning_rate(round_number) == rate
@@ -190,7 +212,7 @@ class Killed(StageRun):
 
 folder, checkpoints, output, options = sys.argv[1:]
 options = parse_options(TuningOptions, json.loads(options), "preference_tuning")
-paths = [folder + "/M1", folder + "/pairs.jsonl", folder + "/labelled.jsonl"]
+paths = [folder + "/M1", folder + "/M1", folder + "/pairs.jsonl", folder + "/labelled.jsonl"]
 run(*paths, options, Killed("preference_tuning"), checkpoints=checkpoints, round_number=1, arm="preference", seed=3, output=output)
 """
 
@@ -219,7 +241,7 @@ def test_the_arms_do_not_share_checkpoints(start: Path) -> None:
 
     for arm in ("preference", "control"):
         run(
-            str(start), str(start.parent / "pairs.jsonl"), str(start.parent / "labelled.jsonl"),
+            str(start), str(start), str(start.parent / "pairs.jsonl"), str(start.parent / "labelled.jsonl"),
             parse_options(TuningOptions, {**BASICS, "checkpoint_seconds": 1e-6}, "preference_tuning"), Watching("preference_tuning"),
             checkpoints=str(start.parent / "shared"), round_number=1, arm=arm, seed=3, output=str(start.parent / "out"),
         )  # fmt: skip
@@ -232,6 +254,7 @@ def test_the_arms_do_not_share_checkpoints(start: Path) -> None:
         ("placebo", {}, ParameterError, "preference or control"),
         ("preference", {"loss_weights": [1.0, 2.0]}, ParameterError, "loss_weights"),
         ("preference", {"batch_size": 1}, ParameterError, "batch_size"),
+        ("preference", {"method": "dpo", "sft_weight": 0.1}, ParameterError, "sft_weight"),
         ("preference", {"learning_rates": []}, ParameterError, "learning_rates"),
         ("preference", {"max_length": 2}, EmptyOutputError, "prompt_too_long"),
     ],
