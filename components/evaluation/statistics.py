@@ -28,7 +28,8 @@ def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float,
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     centre = share + z * z / (2 * trials)
     scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # Rounding must not push an end past the share itself: at none or all right the two are equal.
+    return max(0.0, min(share, (centre - spread) / scale)), min(1.0, max(share, (centre + spread) / scale))
 
 
 def pass_at_n(correct: int, pool: int, n: int) -> float:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,9 +20,15 @@ from tests.local import command
 pytestmark = pytest.mark.pipeline
 
 
-def first_run(home: Path) -> RunRecord:
-    """The record of the first run in a home."""
-    return run_record.read(home / min(command.run_folders(home)))
+def scores(record: RunRecord) -> list[Any]:
+    """Every score of every model."""
+    return [msgspec.to_builtins(model) for model in record.models]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every model that a run trained, by task."""
+    ledger = read_records(folder / "ledger.jsonl", StageRecord)
+    return {row.task: row.lineage["model"]["digest"] for row in ledger if "digest" in row.lineage.get("model", {})}
 
 
 STAGES = (
@@ -120,16 +127,19 @@ def test_a_rerun_is_served_from_the_caches(finished: Path) -> None:
     assert again.usage.requests == 0
     executed = [stage.task for stage in again.stages if not stage.cached]
     assert executed == [], "no stage of the loop runs again"
-    assert [msgspec.to_builtins(model) for model in again.models] == [msgspec.to_builtins(model) for model in before.models]
+    assert scores(again) == scores(before)
 
 
-def test_a_changed_training_parameter_pays_the_teacher_nothing(finished: Path) -> None:
+def test_a_changed_training_parameter_reruns_what_depends_on_it_and_nothing_else(finished: Path) -> None:
+    before = command.latest(finished)
     status, output = command.run(finished, "--set", "preference_tuning.beta=0.2")
     assert status == 0, output
     record = command.latest(finished)
-    assert record.usage.requests == 0
-    executed = {stage.stage for stage in record.stages if not stage.cached}
-    assert "preference_tuning" in executed and not executed & {"synthesis", "solving", "sft", "base_model"}
+    executed = {stage.task for stage in record.stages if not stage.cached}
+    assert {"tuning M2 preference", "evaluation M2", "sampling M2", "judging M2"} <= executed
+    assert not {stage.stage for stage in record.stages if not stage.cached} & {"seeds", "base_model", "synthesis", "solving", "sft"}
+    assert not executed & {"sampling M1", "judging M1", "preferences M1", "evaluation M0", "evaluation M1"}
+    assert record.usage.requests < before.usage_with_cached.requests / 2, "only the new answers are judged"
 
 
 def test_a_study_compares_arms_over_seeds_from_the_caches(finished: Path) -> None:
@@ -168,8 +178,9 @@ def test_killed_in_every_stage_it_continues_and_ends_with_the_same_models(finish
         )
     status, output = command.run(tmp_path, environment=environment)
     assert status == 0, output
-    whole, resumed = first_run(finished), command.latest(tmp_path)
-    assert [msgspec.to_builtins(model) for model in resumed.models] == [msgspec.to_builtins(model) for model in whole.models]
+    whole = finished / min(command.run_folders(finished))
+    assert digests(tmp_path / "latest") == digests(whole)
+    assert scores(run_record.read(tmp_path / "latest")) == scores(run_record.read(whole))
 
 
 def test_the_second_run_in_a_home_is_refused(finished: Path) -> None:

@@ -35,6 +35,13 @@ def test_wilson_interval(right: int, trials: int, low: float, high: float) -> No
     assert wilson_interval(right, trials) == pytest.approx((low, high), abs=1e-4)
 
 
+def test_wilson_interval_holds_the_share_exactly() -> None:
+    for trials in range(1, 60):
+        for right in range(trials + 1):
+            low, high = wilson_interval(right, trials)
+            assert 0 <= low <= right / trials <= high <= 1
+
+
 @given(st.integers(1, 7).flatmap(lambda pool: st.tuples(st.lists(st.booleans(), min_size=pool, max_size=pool), st.integers(1, pool))))
 def test_pass_at_n_is_the_mean_over_all_subsets(case: tuple[list[bool], int]) -> None:
     samples, n = case
