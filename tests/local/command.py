@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,30 +52,33 @@ def log_of(home: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def kill_when(process: subprocess.Popen[str], home: Path, text: str, before: set[str], timeout: float = 600) -> bool:
-    """Kill the command with SIGKILL as soon as the log of its run holds ``text``.
+def kill_in_new_stage(process: subprocess.Popen[str], home: Path, known: set[str], before: set[str], timeout: float = 600) -> str | None:
+    """Kill the command with SIGKILL as soon as its log shows a stage at work that is not among ``known``.
 
     Args:
         process: The running command.
         home: Its home.
-        text: What to wait for.
+        known: KFP names of stages, without the number that tells equal tasks apart.
         before: Names of the run folders that were there before it started.
         timeout: In seconds.
 
     Returns:
-        True when it was killed, False when the run ended first.
+        The stage; None when the run ended first.
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            return False
+            return None
         latest_run = home / "latest"
-        if latest_run.exists() and latest_run.resolve().name not in before and text in log_of(home):
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
+        if latest_run.exists() and latest_run.resolve().name not in before:
+            for name in re.findall(r"Executing task '([^']+)'", log_of(home)):
+                stage = re.sub(r"(-\d+)+$", "", name)
+                if stage not in known:
+                    os.kill(process.pid, signal.SIGKILL)
+                    process.wait()
+                    return stage
         time.sleep(0.05)
-    raise AssertionError(f"{text!r} did not appear in the log:\n{log_of(home)[-3000:]}")
+    raise AssertionError(f"the run neither ended nor started a new stage:\n{log_of(home)[-3000:]}")
 
 
 def run_folders(home: Path) -> set[str]:
