@@ -17,7 +17,7 @@ from pipelines import run_record
 from pipelines.run_record import RunRecord
 from tests.local import command
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
 
 def scores(record: RunRecord) -> list[Any]:
