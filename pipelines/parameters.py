@@ -171,7 +171,8 @@ def check(values: Mapping[str, Any]) -> RunOptions:
 
 def needs_data_folder(run: RunOptions) -> bool:
     """Whether a source names ``{data}`` while the folder is not set."""
-    return "{data}" in str(run.sections) + str(run.answer_key) and not os.environ.get("TUTORLOOP_DATA")
+    sources = [*run.sections["seeds"]["sources"], *run.sections["benchmarks"]["sources"], *run.answer_key]
+    return any("{data}" in source.get("uri", "") for source in sources) and not os.environ.get("TUTORLOOP_DATA")
 
 
 def uses_offline_teacher(run: RunOptions) -> bool:

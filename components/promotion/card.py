@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,17 +56,13 @@ class Card(Record, frozen=True, kw_only=True):
     contamination: dict[str, float]
     scores: list[Score]
     decision: Decision
-    parameters: dict[str, Any]
-    """The run's parameters, where the pipeline handed them over."""
     options: dict[str, dict[str, Any]]
     """Task to the options it was given."""
     lineage: dict[str, dict[str, Any]]
     """Task to what else it noted down."""
 
 
-def build_card(
-    model: Path, records: Sequence[StageRecord], decision: Decision, pipeline_digest: str, parameters: Mapping[str, Any]
-) -> Card:
+def build_card(model: Path, records: Sequence[StageRecord], decision: Decision, pipeline_digest: str) -> Card:
     """Make the card from the ledger.
 
     Args:
@@ -74,7 +70,6 @@ def build_card(
         records: The ledger.
         decision: The promotion decision.
         pipeline_digest: Digest of the compiled pipeline; may be empty.
-        parameters: The run's parameters; may be empty.
 
     Raises:
         InputError: The model folder's description is malformed.
@@ -101,7 +96,6 @@ def build_card(
         contamination={name: value for record in records if record.stage == "contamination" for name, value in record.counts.items()},
         scores=list({(score.model, score.benchmark): score for record in records for score in record.scores}.values()),
         decision=decision,
-        parameters=dict(parameters),
         options={record.task: record.options for record in records if record.options},
         lineage={record.task: record.lineage for record in records if record.lineage and record.stage != "seeds"},
     )

@@ -71,7 +71,6 @@ def publish(
     pipeline_digest: str,
     card: Output[Artifact],
     record: Output[Metrics],
-    parameters: dict = {},  # noqa: B006 - KFP takes the default from here
 ):
     """Publish the model with its data, report and lineage card, and move the champion pointer if it was promoted.
 
@@ -88,7 +87,6 @@ def publish(
         pipeline_digest: Digest of the compiled pipeline.
         card: The lineage card.
         record: What the stage did.
-        parameters: The run's parameters, for the card.
     """
     from pathlib import Path
 
@@ -100,4 +98,4 @@ def publish(
     with stage_run("promotion", record, task="publishing", options=options) as stage:
         parsed = parse_options(PromotionOptions, options, "promotion")
         material = Material(*[Path(item.path) for item in (model, train, results, html, summary, ledger, decision)])
-        publish(material, parsed, models, pipeline_digest, parameters, Path(card.path), stage)
+        publish(material, parsed, models, pipeline_digest, Path(card.path), stage)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -85,7 +83,6 @@ def publish(
     options: PromotionOptions,
     models: str,
     pipeline_digest: str,
-    parameters: Mapping[str, Any],
     card: Path,
     stage: StageRun,
 ) -> str:
@@ -98,7 +95,6 @@ def publish(
         options: Whether models that were not promoted are published too.
         models: URI of the model store.
         pipeline_digest: Digest of the compiled pipeline; may be empty.
-        parameters: The run's parameters, for the card; may be empty.
         card: Where the lineage card goes, as JSON; it is made whether the model is published or not.
         stage: Gets the figures.
 
@@ -111,7 +107,7 @@ def publish(
     """
     decision = _read_decision(material.decision)
     records = list(read_records(material.ledger, StageRecord))
-    made = build_card(material.model, records, decision, pipeline_digest, parameters)
+    made = build_card(material.model, records, decision, pipeline_digest)
     card.parent.mkdir(parents=True, exist_ok=True)
     card.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     if not (decision.promoted or options.publish_rejected):

@@ -12,7 +12,6 @@ def report(
     decision: Input[Artifact],
     html: Output[HTML],
     summary: Output[Artifact],
-    parameters: dict = {},  # noqa: B006 - KFP takes the default from here
 ):
     """Make the report of a run.
 
@@ -21,12 +20,11 @@ def report(
         decision: The promotion decision.
         html: The page, self-contained.
         summary: The page's figures as JSON.
-        parameters: The run's parameters, to be shown; may be empty.
     """
     from pathlib import Path
 
     from components.report.stage import run
 
-    made = run(Path(ledger.path), Path(decision.path), parameters, Path(html.path), Path(summary.path))
+    made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path))
     html.metadata["headline"] = made.verdict.headline
     summary.metadata["schema"] = made.schema

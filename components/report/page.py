@@ -16,8 +16,8 @@ from components.report.run_views import (
     facts,
     flow,
     lineage_groups,
+    option_groups,
     pair_texts,
-    parameter_groups,
     teacher,
     timing,
     training,
@@ -52,14 +52,13 @@ def environment() -> Environment:
     return jinja
 
 
-def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[str, Any] | None, parameters: Mapping[str, Any]) -> str:
+def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[str, Any] | None) -> str:
     """Write the page.
 
     Args:
         records: The ledger.
         summary: The figures made from it.
         decision: The promotion decision as JSON; None when there is none.
-        parameters: The run's parameters; may be empty.
 
     Returns:
         HTML that loads nothing, runs no script and is the same for the same input.
@@ -97,7 +96,7 @@ def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[s
         "decision": decision,
         "comparisons": comparisons(decision),
         "lineage": lineage_groups(tasks),
-        "parameters": parameter_groups(parameters, tasks),
+        "options": option_groups(tasks),
     }
     return environment().get_template("report.html").render(context)
 

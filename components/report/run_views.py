@@ -171,11 +171,9 @@ def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, text if text else "—")]
 
 
-def parameter_groups(parameters: Mapping[str, Any], tasks: Iterable[Task]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The run's parameters, then the options that every stage was given."""
-    groups = [("pipeline", flatten(redact(parameters)))] if parameters else []
-    groups += [(task.name, flatten(redact(task.options))) for task in tasks if task.options]
-    return groups
+def option_groups(tasks: Iterable[Task]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The options that every stage was given."""
+    return [(task.name, flatten(redact(task.options))) for task in tasks if task.options]
 
 
 def lineage_groups(tasks: Iterable[Task]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from components.report.summary import Summary, summarise
 from components.report.verdict import judge_run
 
 
-def run(ledger: Path, decision: Path | None, parameters: Mapping[str, Any], html: Path, summary: Path) -> Summary:
+def run(ledger: Path, decision: Path | None, html: Path, summary: Path) -> Summary:
     """Write page and summary.
 
     Args:
         ledger: JSON Lines of StageRecord rows.
         decision: JSON of the promotion decision; None or an empty file when there is none.
-        parameters: The run's parameters, shown as they are except for secrets; may be empty.
         html: Where the page goes.
         summary: Where the JSON summary goes.
 
@@ -36,7 +34,7 @@ def run(ledger: Path, decision: Path | None, parameters: Mapping[str, Any], html
     judged = _read_decision(decision) if decision is not None else None
     made = summarise(records, judged, judge_run(records, judged))
     _write(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
-    _write(html, render(records, made, judged, parameters).encode())
+    _write(html, render(records, made, judged).encode())
     return made
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from components.report.stage import run
@@ -57,15 +58,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
          "p_value": 1e-22, "only_candidate": 150, "only_opponent": 20}]}  # fmt: skip
     (folder / "decision.json").write_text(json.dumps(decision))
     for name, options in LEDGERS.items():
-        ledger = write_ledger(folder / f"{name}.jsonl", sample_ledger(extra_text="<script>console.error('ran')</script>", **options))
+        first, *others = sample_ledger(extra_text="<script>console.error('ran')</script>", **options)
+        first = msgspec.structs.replace(first, options={"seed": 0, "a_rather_long_name_of_an_option": "x" * 200})
+        ledger = write_ledger(folder / f"{name}.jsonl", [first, *others])
         made[name] = folder / f"{name}.html"
-        run(
-            ledger,
-            folder / "decision.json",
-            {"seed": 0, "a_rather_long_name_of_a_parameter": "x" * 200},
-            made[name],
-            folder / "summary.json",
-        )
+        run(ledger, folder / "decision.json", made[name], folder / "summary.json")
     return made
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from components.core.errors import InputError, StoreError
-from components.core.records import write_records
+from components.core.records import StageRecord, write_records
 from components.core.stage import StageRun
 from components.core.store import FolderStore, Store, open_store
 from components.promotion.options import PromotionOptions
@@ -29,7 +29,9 @@ LEDGER = sample_ledger(n=30)
 RESULTS = results("M3", "a", split="dev", n=20)
 
 
-def material(folder: Path, weights: bytes = b"weights", *, promoted: bool = True, champion: str = "") -> Material:
+def material(
+    folder: Path, weights: bytes = b"weights", *, promoted: bool = True, champion: str = "", ledger: Sequence[StageRecord] = LEDGER
+) -> Material:
     """A run's outputs."""
     model = folder / "model"
     (model / "parts").mkdir(parents=True)
@@ -39,7 +41,7 @@ def material(folder: Path, weights: bytes = b"weights", *, promoted: bool = True
     (model / "tutorloop.json").write_text(json.dumps(info))
     for name, text in (("train.jsonl", "{}\n"), ("report.html", "<p>report</p>"), ("summary.json", "{}")):
         (folder / name).write_text(text)
-    write_ledger(folder / "ledger.jsonl", LEDGER)
+    write_ledger(folder / "ledger.jsonl", ledger)
     write_records(folder / "results.jsonl", RESULTS)
     decision = Decision(promoted=promoted, reason="for a test", candidate="M3", champion=champion, comparisons=[], alpha=0.05, min_gain=0.0)
     (folder / "decision.json").write_bytes(msgspec.json.encode(decision))
@@ -47,9 +49,9 @@ def material(folder: Path, weights: bytes = b"weights", *, promoted: bool = True
     return Material(model, *[folder / name for name in names])
 
 
-def run_publish(made: Material, models: str, card: Path, options: PromotionOptions | None = None, **more: Any) -> tuple[str, StageRun]:
+def run_publish(made: Material, models: str, card: Path, options: PromotionOptions | None = None) -> tuple[str, StageRun]:
     stage = StageRun("promotion")
-    version = publish(made, options or PromotionOptions(), models, "sha256:pipe", more.get("parameters", {}), card, stage)
+    version = publish(made, options or PromotionOptions(), models, "sha256:pipe", card, stage)
     return version, stage
 
 
@@ -230,11 +232,16 @@ def test_missing_input_is_named(tmp_path: Path, missing: str) -> None:
 
 def test_card_tells_the_lineage_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUTORLOOP_TEACHER_API_KEY", "sk-environment-secret")
-    parameters = {
+    first, *others = sample_ledger(n=30)
+    options = {
         "teacher": {"model": "big", "base_url": "https://user:hunter2@host/v1", "max_tokens": 512, "api_key": "sk-typed-in"},
         "note": "uses sk-environment-secret here",
     }
-    version, _ = run_publish(material(tmp_path / "a"), str(tmp_path / "models"), tmp_path / "card.json", parameters=parameters)
+    version, _ = run_publish(
+        material(tmp_path / "a", ledger=[msgspec.structs.replace(first, options=options), *others]),
+        str(tmp_path / "models"),
+        tmp_path / "card.json",
+    )
     store = open_store(str(tmp_path / "models"))
     texts = [store.read(f"{version_folder(version)}/{name}").decode() for name in ("card.json", "card.md")]
     for text in texts:
@@ -243,7 +250,7 @@ def test_card_tells_the_lineage_without_secrets(tmp_path: Path, monkeypatch: pyt
         for fact in ("M3", "M2", "tiny", "sha256:pipe", "builtin", "Apache-2.0", "ask_me_anything@1a2b3c4d", "9f2c", "for a test"):
             assert fact in text, fact
     card = json.loads(texts[0])
-    assert card["parameters"]["teacher"]["max_tokens"] == 512
+    assert card["options"][first.task]["teacher"]["max_tokens"] == 512
     assert card["usage"]["requests"] == sum(record.usage.requests for record in LEDGER if record.usage)
     assert card["rows"]["synthesis"] == {
         "rows_in": 400,

@@ -32,14 +32,12 @@ DECISION = {
 }  # fmt: skip
 
 
-def make(
-    folder: Path, records: Sequence[StageRecord], decision: dict[str, Any] | None = None, parameters: dict[str, Any] | None = None
-) -> tuple[str, Summary]:
+def make(folder: Path, records: Sequence[StageRecord], decision: dict[str, Any] | None = None) -> tuple[str, Summary]:
     """Run the stage; return page and summary."""
     ledger = write_ledger(folder / "ledger.jsonl", records)
     judged = folder / "decision.json"
     judged.write_text(json.dumps(decision) if decision else "")
-    summary = run(ledger, judged, parameters or {}, folder / "report.html", folder / "summary.json")
+    summary = run(ledger, judged, folder / "report.html", folder / "summary.json")
     return (folder / "report.html").read_text(encoding="utf-8"), summary
 
 
@@ -168,7 +166,7 @@ SECTIONS = (
 
 def test_whole_page(tmp_path: Path) -> None:
     records = sample_ledger()
-    html, summary = make(tmp_path, records, DECISION, {"seed": 0})
+    html, summary = make(tmp_path, records, DECISION)
     page = Page(html)
     assert page.open == []
     assert len(page.ids) == len(set(page.ids))
@@ -218,7 +216,7 @@ def test_untrusted_text_stays_text(tmp_path: Path) -> None:
         hostile["task"] = record.task + (HOSTILE if record.stage == "solving" else "")
         hostile["scores"] = _poison(hostile["scores"], keep=("model",))
         records.append(_decode(hostile))
-    html, _ = make(tmp_path, records, {**DECISION, "reason": HOSTILE}, {"note": HOSTILE})
+    html, _ = make(tmp_path, records, {**DECISION, "reason": HOSTILE})
     page = Page(html)
     assert page.open == []
     assert not {"script", "img"} & set(page.tags)
@@ -311,7 +309,7 @@ def test_summary_file(tmp_path: Path) -> None:
 def test_same_ledger_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        make(tmp_path / name, sample_ledger(), DECISION, {"seed": 1})
+        make(tmp_path / name, sample_ledger(), DECISION)
     for name in ("report.html", "summary.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -334,11 +332,12 @@ def test_shards_of_a_task_are_put_together() -> None:
 
 def test_secrets_do_not_reach_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-environment")
-    parameters = {
+    first, *others = sample_ledger(rounds=0, n=30)
+    options = {
         "teacher": {"base_url": "https://me:hunter2@host/v1", "api_key": "typed-key", "max_tokens": 700},
         "x": "sk-from-environment",
     }
-    html, _ = make(tmp_path, sample_ledger(rounds=0, n=30), None, parameters)
+    html, _ = make(tmp_path, [msgspec.structs.replace(first, options=options), *others])
     for secret in ("sk-from-environment", "hunter2", "typed-key"):
         assert secret not in html
     assert "host/v1" in html
@@ -358,5 +357,5 @@ def test_broken_input_is_named(tmp_path: Path, broken: str) -> None:
     path = tmp_path / {"ledger": "ledger.jsonl", "decision": "decision.json"}[broken]
     path.write_text("{broken")
     with pytest.raises(InputError, match=path.name):
-        run(tmp_path / "ledger.jsonl", tmp_path / "decision.json", {}, tmp_path / "r.html", tmp_path / "s.json")
+        run(tmp_path / "ledger.jsonl", tmp_path / "decision.json", tmp_path / "r.html", tmp_path / "s.json")
     assert not (tmp_path / "r.html").exists()
