@@ -36,7 +36,8 @@ class GenerationOptions(ComputeOptions, frozen=True, kw_only=True):
 
     Attributes:
         engine: ``transformers`` anywhere, ``vllm`` in an image that has it.
-        dtype: Precision of the weights; ``auto`` is bfloat16 on a GPU and float32 on a CPU.
+        dtype: Precision of the weights; ``auto`` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 pays only
+            with AMX or AVX-512 BF16 and is several times slower without.
         batch_size: Sequences decoded together (our choice); halved by itself when memory runs out.
         workers: Processes that share the work on a CPU, one copy of the model in memory for all.
         chunk_size: Problems per resumable chunk (our choice): a killed task loses at most one chunk.
@@ -64,7 +65,7 @@ class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
         weight_decay: Of AdamW.
         adam_beta2: Decay of AdamW's second moment.
         max_grad_norm: Gradients are scaled down to this norm.
-        bf16: bfloat16 autocast; ``auto`` is on for a GPU and off for a CPU.
+        bf16: bfloat16 autocast; ``auto`` is on for a GPU and off for a CPU (see ``dtype``).
         activation_checkpointing: Recompute activations to save memory; ``auto`` is on from one billion parameters.
         lora_rank: Rank of LoRA adapters, merged before the model is saved; 0 trains all weights.
         lora_alpha: Scale of the adapters.
