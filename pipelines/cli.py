@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from components.core import data_folder
 from components.core.errors import TutorLoopError
 
 
@@ -41,7 +42,7 @@ _STORES = {"responses": "the teacher's answers", "checkpoints": "work in progres
 
 def _use_data(data: Path | None) -> None:
     if data is not None:
-        os.environ["TUTORLOOP_DATA"] = str(data.resolve())
+        os.environ[data_folder.VARIABLE] = str(data.resolve())
 
 
 @cli.command()

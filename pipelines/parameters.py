@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from components.contamination.options import ContaminationOptions
+from components.core import data_folder
 from components.core.errors import InputError, ParameterError
 from components.core.options import Options, parse_options
 from components.evaluation.options import EvaluationOptions
@@ -170,9 +171,10 @@ def check(values: Mapping[str, Any]) -> RunOptions:
 
 
 def needs_data_folder(run: RunOptions) -> bool:
-    """Whether a source names ``{data}`` while the folder is not set."""
+    """Whether a file of the profile lies in ``{data}`` while the folder is not set."""
     sources = [*run.sections["seeds"]["sources"], *run.sections["benchmarks"]["sources"], *run.answer_key]
-    return any("{data}" in source.get("uri", "") for source in sources) and not os.environ.get("TUTORLOOP_DATA")
+    uris = [source.get("uri", "") for source in sources] + run.sections["judging"].get("golden", [])
+    return any(data_folder.MARK in uri for uri in uris) and not os.environ.get(data_folder.VARIABLE)
 
 
 def uses_offline_teacher(run: RunOptions) -> bool:

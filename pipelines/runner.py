@@ -55,7 +55,9 @@ def run_profile(
         RunFailedError: A stage failed; ``run.json`` and ``log.txt`` hold the cause.
     """
     if parameters.needs_data_folder(options):
-        raise InputError("the sources name {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA")
+        raise InputError(
+            "the profile names files in {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA"
+        )
     home = home.resolve()
     shared = home / "shared"
     addresses = {name: str(shared / name) for name in STORES} | dict(stores or {})

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-
-import msgspec
 
 from components.core.answers import is_correct
-from components.core.records import Record, read_records
-
-GOLDEN = Path(__file__).parent / "golden.jsonl"
-"""Our own responses with known verdicts; none of them needs symbolic algebra."""
-
-
-class GoldenRow(Record, frozen=True, kw_only=True):
-    """A response with its true verdict."""
-
-    question: str
-    reference: str
-    response: str
-    correct: bool
-    alternatives: list[str] = msgspec.field(default_factory=list)
+from components.core.records import Record
+from components.judging.golden import GoldenRow
 
 
 class Measure(Record, frozen=True, kw_only=True):
@@ -34,11 +19,6 @@ class Measure(Record, frozen=True, kw_only=True):
     """Share of the correct responses that were called correct; an undecided one was not."""
     undecided: float
     """Share of the responses without a verdict."""
-
-
-def golden_rows() -> list[GoldenRow]:
-    """The golden set that comes with this stage."""
-    return list(read_records(GOLDEN, GoldenRow))
 
 
 def measure(rows: Iterable[GoldenRow], time_limit_s: float = 5.0) -> Measure:

@@ -23,5 +23,8 @@ class JudgingOptions(Options, frozen=True, kw_only=True):
     """The judge sees so much of the end of a response, in characters (our choice)."""
     time_limit_s: Annotated[float, Meta(gt=0)] = 5.0
     """Limit of one symbolic comparison, in seconds (Xwin-Math's evaluator, arXiv 2403.04706)."""
+    golden: list[str] = []
+    """Files of responses with known verdicts, beside our own set, on which precision and recall are measured: see
+    ``components/judging/golden.py`` for the two forms (our choice)."""
     measure_teacher: bool = False
     """Ask the teacher about the golden set too, and report its precision and recall beside those of the rules (our choice)."""

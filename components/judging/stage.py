@@ -11,7 +11,8 @@ from components.core.answers import Verdict, is_correct
 from components.core.errors import InputError
 from components.core.records import Demonstration, JudgedSample, Sample, read_records, write_records
 from components.core.stage import StageRun
-from components.judging.measure import Measure, golden_rows, measure, measure_verdicts
+from components.judging.golden import golden_rows
+from components.judging.measure import Measure, measure, measure_verdicts
 from components.judging.options import JudgingOptions
 from components.teacher.options import TeacherOptions
 
@@ -50,7 +51,7 @@ def run(
         verdicts.append(is_correct(reference.answer, row.text, reference.alternatives, options.time_limit_s))
         if options.judge != "always":
             stage.progress(len(verdicts), len(rows), "responses")
-    golden = golden_rows()
+    golden = golden_rows(options.golden)
     _report_measure("golden_rule", measure(golden, options.time_limit_s), stage)
     asked = [index for index, verdict in enumerate(verdicts) if options.judge == "always" or verdict.correct is None]
     if options.judge == "rule_only":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from components.core.errors import InputError, ParameterError
+from components.core.errors import InputError
 from components.core.store import fetch, is_remote
 
 SUFFIXES = (".jsonl", ".json", ".xml")
@@ -61,22 +60,6 @@ def named_split(name: str) -> str:
     words = re.split(r"[^a-z]+", name.lower())
     found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
     return found.pop() if len(found) == 1 else ""
-
-
-def expand(uri: str, where: str) -> str:
-    """Put the environment variable TUTORLOOP_DATA in the place of ``{data}``.
-
-    Raises:
-        ParameterError: No URI, or the variable is needed and not set.
-    """
-    if not uri:
-        raise ParameterError(f"{where}.uri", uri, "a file, a folder, s3://bucket/key or hub:<data set id>")
-    if "{data}" not in uri:
-        return uri
-    folder = os.environ.get("TUTORLOOP_DATA")
-    if not folder:
-        raise ParameterError(f"{where}.uri", uri, "a URI with {data} only when the environment variable TUTORLOOP_DATA names the folder")
-    return uri.replace("{data}", folder)
 
 
 def locate(uri: str, split: str, scratch: Path) -> list[Path]:

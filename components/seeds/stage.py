@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
+from components.core.data_folder import expand
 from components.core.errors import ParameterError
 from components.core.records import Problem, write_records
 from components.core.stage import StageRun
 from components.seeds.adapters import check_options, to_problem
 from components.seeds.builtin import builtin_problems
-from components.seeds.files import RawRow, expand, locate, read_rows, sha256_of
+from components.seeds.files import RawRow, locate, read_rows, sha256_of
 from components.seeds.formats import FormatError
 from components.seeds.hub import PREFIX, hub_rows
 from components.seeds.options import SeedsOptions, SourceOptions
@@ -134,7 +135,7 @@ class _Collector:
             yield problem
 
     def _raw_rows(self, scratch: Path) -> Iterator[RawRow]:
-        uri = expand(self._source.uri, self._where)
+        uri = expand(self._source.uri, f"{self._where}.uri")
         if not uri.startswith(PREFIX):
             for path in locate(uri, self._split, scratch):
                 self._files.append({"name": path.name, "sha256": sha256_of(path)})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from components.core.data_folder import expand
 from components.core.records import row_id
-from components.seeds.files import expand, locate, sha256_of
+from components.seeds.files import locate, sha256_of
 from components.seeds.hub import PREFIX
 from components.seeds.options import SeedsOptions
 from components.seeds.select import resolve_split
@@ -29,7 +30,7 @@ def sources_version(options: SeedsOptions, role: str) -> str:
     for index, source in enumerate(options.sources):
         where = f"{role}.sources[{index}]"
         split = resolve_split(source, role == "seeds", where)
-        uri = "" if source.adapter == "builtin" else expand(source.uri, where)
+        uri = "" if source.adapter == "builtin" else expand(source.uri, f"{where}.uri")
         if not uri or uri.startswith(PREFIX):
             parts += [uri, source.config, source.revision]
             continue

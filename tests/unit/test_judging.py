@@ -11,15 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from components.core import answer_symbols
-from components.core.answers import extract_answer
 from components.core.errors import EmptyOutputError, InputError, ParameterError
 from components.core.options import parse_options
 from components.core.records import Demonstration, JudgedSample, Sample, read_records, write_records
 from components.core.stage import StageRun
-from components.judging.measure import GoldenRow, golden_rows, measure, measure_verdicts
+from components.judging.golden import GoldenRow, golden_rows
+from components.judging.measure import measure, measure_verdicts
 from components.judging.options import JudgingOptions
 from components.judging.stage import run
 from components.judging.verdicts import parse_answer, parse_verdict
@@ -241,20 +242,31 @@ def test_measure_counts() -> None:
 
 
 def test_rules_on_the_labelled_solutions_of_gsm8k(shared_data: Path) -> None:
-    known: list[GoldenRow] = []
-    for line in (shared_data / "gsm8k" / "example_model_solutions.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        reference = extract_answer(row["ground_truth"]) or ""
-        known += [
-            GoldenRow(question=row["question"], reference=reference, response=solution["solution"], correct=solution["is_correct"])
-            for solution in row.values()
-            if isinstance(solution, dict)
-        ]
+    known = golden_rows([str(shared_data / "gsm8k" / "example_model_solutions.jsonl")])
     found = measure(known)
-    assert found.n == 5276
+    assert found.n == 5276 + len(golden_rows())
     assert found.precision > 0.99
     assert found.recall > 0.99
     assert found.undecided < 0.005
+
+
+def test_a_golden_set_of_ones_own_counts_in_the_record(tmp_path: Path) -> None:
+    own = GoldenRow(question="q", reference="3", response="#### 3", correct=True)
+    published = {"question": "q", "ground_truth": "6 / 2 = 3\nA: 3", "small": {"is_correct": False, "solution": "A: 3"}}
+    golden = tmp_path / "golden.jsonl"
+    golden.write_bytes(msgspec.json.encode(own) + b"\n\n" + json.dumps(published).encode() + b"\n")
+    _, stage = judge(tmp_path, ["#### 12"], golden=[str(golden)])
+    assert stage.counts["golden_rule_n"] == len(golden_rows()) + 2
+    # The published label is wrong on purpose: the rules call the response correct.
+    assert stage.counts["golden_rule_precision"] < 1.0
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"question": "q"}', '{"question": "q", "ground_truth": "3", "small": {"solution": "3"}}'])
+def test_a_broken_golden_row_is_named(tmp_path: Path, line: str) -> None:
+    golden = tmp_path / "golden.jsonl"
+    golden.write_text(f"\n{line}\n")
+    with pytest.raises(InputError, match=r"golden\.jsonl.*2"):
+        golden_rows([str(golden)])
 
 
 def test_component_runs(tmp_path: Path) -> None:
