@@ -5,14 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from components.core.answers import extract_answer
 from components.core.data_folder import expand
 from components.core.errors import InputError
-from components.core.records import Record
+from components.core.records import Record, read_records
 from components.core.store import fetch
 
 GOLDEN = Path(__file__).parent / "golden.jsonl"
@@ -29,26 +28,43 @@ class GoldenRow(Record, frozen=True, kw_only=True):
     alternatives: list[str] = msgspec.field(default_factory=list)
 
 
-class LabelledSolution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model's solution as GSM8K publishes it."""
+class LabelledSolution(Record, frozen=True, kw_only=True):
+    """A model's solution with the publisher's verdict."""
 
     is_correct: bool
     solution: str
+
+
+class LabelledProblem(Record, frozen=True, kw_only=True):
+    """A row of GSM8K's ``example_model_solutions.jsonl``: a problem and the solutions of four models."""
+
+    question: str
+    ground_truth: str
+    finetuning_6b: LabelledSolution = msgspec.field(name="6b_finetuning")
+    verification_6b: LabelledSolution = msgspec.field(name="6b_verification")
+    finetuning_175b: LabelledSolution = msgspec.field(name="175b_finetuning")
+    verification_175b: LabelledSolution = msgspec.field(name="175b_verification")
+
+    def rows(self) -> list[GoldenRow]:
+        """One golden row per solution."""
+        reference = extract_answer(self.ground_truth) or ""
+        solutions = (self.finetuning_6b, self.verification_6b, self.finetuning_175b, self.verification_175b)
+        return [GoldenRow(question=self.question, reference=reference, response=one.solution, correct=one.is_correct) for one in solutions]
 
 
 def golden_rows(uris: Sequence[str] = ()) -> list[GoldenRow]:
     """The golden set that comes with this stage, and those that a user adds.
 
     Args:
-        uris: Files or ``s3://bucket/key``, JSON Lines of ``GoldenRow`` or in the form of GSM8K's ``example_model_solutions.jsonl``:
-            ``question``, ``ground_truth``, and for each model ``is_correct`` and ``solution``. ``{data}`` stands for TUTORLOOP_DATA.
+        uris: Files or ``s3://bucket/key``, JSON Lines of ``GoldenRow`` or of ``LabelledProblem``, as the first line tells. ``{data}``
+            stands for TUTORLOOP_DATA.
 
     Raises:
-        InputError: A file cannot be read, or a line has neither form.
+        InputError: A folder, or a line that does not have the form of the first.
         ParameterError: The data folder is needed and not set.
         StoreError: There is nothing under a URI, or the store cannot be reached.
     """
-    rows = list(_read(GOLDEN))
+    rows = list(read_records(GOLDEN, GoldenRow))
     for index, uri in enumerate(uris):
         with tempfile.TemporaryDirectory() as scratch:
             rows += _read(fetch(expand(uri, f"judging.golden[{index}]"), Path(scratch)))
@@ -56,25 +72,11 @@ def golden_rows(uris: Sequence[str] = ()) -> list[GoldenRow]:
 
 
 def _read(path: Path) -> Iterator[GoldenRow]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", path) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = msgspec.json.decode(line, type=dict[str, Any])
-            yield from _labelled(row) if "ground_truth" in row else [msgspec.convert(row, GoldenRow)]
-        except msgspec.DecodeError as error:
-            hint = "give question, reference, response and correct, or GSM8K's labelled solutions"
-            raise InputError(f"not a response with its verdict: {error}", path, number, hint) from error
-
-
-def _labelled(row: dict[str, Any]) -> Iterator[GoldenRow]:
-    known = {"question", "ground_truth"}
-    texts = msgspec.convert({name: row.get(name) for name in known}, dict[str, str])
-    reference = extract_answer(texts["ground_truth"]) or ""
-    for name in row.keys() - known:
-        solution = msgspec.convert(row[name], LabelledSolution)
-        yield GoldenRow(question=texts["question"], reference=reference, response=solution.solution, correct=solution.is_correct)
+    if not path.is_file():
+        raise InputError("not a file", path, hint="name a JSON Lines file in judging.golden")
+    with path.open("rb") as handle:
+        published = b'"ground_truth"' in handle.readline()
+    if published:
+        yield from (row for problem in read_records(path, LabelledProblem) for row in problem.rows())
+    else:
+        yield from read_records(path, GoldenRow)

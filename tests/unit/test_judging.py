@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from components.core import answer_symbols
@@ -250,23 +249,34 @@ def test_rules_on_the_labelled_solutions_of_gsm8k(shared_data: Path) -> None:
     assert found.undecided < 0.005
 
 
-def test_a_golden_set_of_ones_own_counts_in_the_record(tmp_path: Path) -> None:
-    own = GoldenRow(question="q", reference="3", response="#### 3", correct=True)
-    published = {"question": "q", "ground_truth": "6 / 2 = 3\nA: 3", "small": {"is_correct": False, "solution": "A: 3"}}
-    golden = tmp_path / "golden.jsonl"
-    golden.write_bytes(msgspec.json.encode(own) + b"\n\n" + json.dumps(published).encode() + b"\n")
-    _, stage = judge(tmp_path, ["#### 12"], golden=[str(golden)])
-    assert stage.counts["golden_rule_n"] == len(golden_rows()) + 2
-    # The published label is wrong on purpose: the rules call the response correct.
-    assert stage.counts["golden_rule_precision"] < 1.0
+MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+"""The models of GSM8K's labelled solutions."""
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"question": "q"}', '{"question": "q", "ground_truth": "3", "small": {"solution": "3"}}'])
+def test_golden_sets_of_ones_own_count_in_the_record(tmp_path: Path) -> None:
+    own, published = tmp_path / "own.jsonl", tmp_path / "published.jsonl"
+    write_records(own, [GoldenRow(question="q", reference="3", response="#### 3", correct=True)])
+    # The published labels are wrong on purpose: the rules call all four responses correct.
+    solutions = {name: {"is_correct": False, "solution": "A: 3"} for name in MODELS}
+    published.write_text(json.dumps({"question": "q", "ground_truth": "6 / 2 = 3\nA: 3", **solutions}) + "\n")
+    _, stage = judge(tmp_path, ["#### 12"], golden=[str(own), str(published)])
+    assert stage.counts["golden_rule_n"] == len(golden_rows()) + 5
+    known = golden_rows([str(own)])
+    right = round(measure(known).recall * sum(row.correct for row in known))
+    assert stage.counts["golden_rule_precision"] == pytest.approx(right / (right + 4), abs=1e-4)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"question": "q"}', '{"question": "q", "ground_truth": "3", "6b_finetuning": {}}'])
 def test_a_broken_golden_row_is_named(tmp_path: Path, line: str) -> None:
     golden = tmp_path / "golden.jsonl"
-    golden.write_text(f"\n{line}\n")
-    with pytest.raises(InputError, match=r"golden\.jsonl.*2"):
+    golden.write_text(f"{line}\n")
+    with pytest.raises(InputError, match=r"golden\.jsonl.*1"):
         golden_rows([str(golden)])
+
+
+def test_a_golden_set_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a file"):
+        golden_rows([str(tmp_path)])
 
 
 def test_component_runs(tmp_path: Path) -> None:

@@ -85,5 +85,6 @@ def test_data_folder_is_asked_for_only_when_a_source_needs_it(monkeypatch: pytes
     monkeypatch.delenv("TUTORLOOP_DATA", raising=False)
     assert parameters.needs_data_folder(parameters.load("gsm8k_small"))
     assert not parameters.needs_data_folder(parameters.load(SMOKE))
+    assert parameters.needs_data_folder(parameters.load(SMOKE, ["judging.golden=['{data}/golden.jsonl']"]))
     monkeypatch.setenv("TUTORLOOP_DATA", "somewhere")
     assert not parameters.needs_data_folder(parameters.load("gsm8k_small"))
