@@ -11,11 +11,16 @@ import click
 
 from components.core import data_folder
 from components.core.errors import TutorLoopError
+from pipelines.cli_images import compile_package, images
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Teaches small language models mathematics, on a laptop or on Kubernetes."""
+
+
+cli.add_command(images)
+cli.add_command(compile_package)
 
 
 def _home(function: Callable[..., None]) -> Callable[..., None]:
@@ -49,17 +54,39 @@ def _use_data(data: Path | None) -> None:
 @click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or path of a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example sft.learning_rate=1e-5.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
+@click.option(
+    "--runner", type=click.Choice(["process", "docker"]), default="process", show_default=True, help="Run tasks as processes or containers."
+)
+@click.option("--images", "table", type=click.Path(path_type=Path), help="Table of built images (docker).  [default: build/images.json]")
+@click.option("--network", default="bridge", show_default=True, help="Docker network that reaches teacher, stores and gateway (docker).")
+@click.option("--memory", default="", metavar="SIZE", help="Memory limit of each container, for example 8g (docker).")
 @_home
-def run(profile: str, overrides: tuple[str, ...], seed: int | None, home: Path, data: Path | None, **stores: str | None) -> None:
+def run(
+    profile: str,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    runner: str,
+    table: Path | None,
+    network: str,
+    memory: str,
+    home: Path,
+    data: Path | None,
+    **stores: str | None,
+) -> None:
     """Run a profile from seeds to report on this machine."""
     from pipelines import parameters, run_record, summary
-    from pipelines.runner import run_profile
+    from pipelines.images import DEFAULT_TABLE, read_table
+    from pipelines.runner import Docker, run_profile
 
     _use_data(data)
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     given = {name: uri for name, uri in stores.items() if uri}
-    folder = run_profile(profile, parameters.load(profile, overrides), home, given)
+    options = parameters.load(profile, overrides)
+    docker = None
+    if runner == "docker":
+        docker = Docker(read_table(table or DEFAULT_TABLE), network, memory)
+    folder = run_profile(profile, options, home, given, docker=docker)
     click.echo(summary.text(run_record.read(folder)))
     click.echo(f"report: {folder / 'report.html'}")
 

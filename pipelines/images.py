@@ -1,56 +1,203 @@
-"""Content-addressed image tags: a hash of everything that goes into an image.
+"""The images: what goes into each, the content-addressed version that follows from it, and the table of those that are built.
 
-KFP's cache keys on the image string, locally and on a cluster, so a tag that changes exactly when the code does makes the cache
-right and lets it stay on.
+KFP's cache keys on the image string, locally and on a cluster, so a version that changes exactly when the contents do makes the
+cache right and lets it stay on. A Dockerfile is the only list of what goes in: the files that it copies or mounts are the build's
+context and the input of the hash.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
-from components.core.images import AGENTS, TRAINER
+import msgspec
+
+from components.core.errors import InputError, ParameterError
+from components.core.images import AGENTS, GENERATOR, TRAINER
+from components.core.records import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 
-_COMMON = ("core", "word_problems")
-CONTENTS: dict[str, tuple[str, ...]] = {
-    AGENTS: (
-        *_COMMON,
-        "teacher",
-        "seeds",
-        "synthesis",
-        "solving",
-        "contamination",
-        "judging",
-        "preferences",
-        "ledger",
-        "promotion",
-        "report",
-    ),
-    TRAINER: (*_COMMON, "student", "base_model", "sft", "sampling", "preference_tuning", "evaluation"),
+REPOSITORIES = {
+    "agents": "tutorloop/agents-python",
+    "trainer": "tutorloop/trainer-python",
+    "sampler": "tutorloop/sampler-python",
+    "offline-teacher": "tutorloop/offline-teacher-python",
 }
-"""Image to the folders under components/ that it holds."""
+"""Folder under images/ to repository name; kfp warns of images without the word python in their names."""
+
+WHEELHOUSE = "images/wheelhouse"
+DEFAULT_TABLE = Path("build/images.json")
+
+_BUILD = "run `tutorloop images build`"
+_SETTINGS = ("VERSION",)
+"""Build arguments with a default that follow from the contents."""
 
 
-def digest(image: str) -> str:
-    """Hash of the files that go into an image: 12 hex digits.
+class Image(Record, frozen=True, kw_only=True):
+    """An image that was built.
 
-    A stage's ``component.py`` does not count: it never runs in the image, its body is part of the compiled pipeline.
+    Attributes:
+        name: Folder under images/.
+        version: Hash of what went in.
+        arguments: Build arguments that differ from the Dockerfile's defaults.
+        reference: What a task names: repository and version, or repository and digest once pushed.
     """
-    total = hashlib.sha256()
-    files = [ROOT / "requirements" / "laptop.lock"]
-    for folder in CONTENTS[image]:
-        files += sorted(p for p in (ROOT / "components" / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-    for file in files:
-        if file.name == "component.py":
-            continue
-        total.update(str(file.relative_to(ROOT)).encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+
+    name: str
+    version: str
+    arguments: dict[str, str] = {}
+    reference: str
+
+
+class ImageTable(Record, frozen=True, kw_only=True):
+    """Content of the table that ``tutorloop images build`` writes and compile, run and submit read."""
+
+    schema_version: int = 1
+    images: list[Image] = []
+
+
+def dockerfile(name: str) -> str:
+    """Path of an image's Dockerfile below the root."""
+    return f"images/{name}/Dockerfile"
+
+
+def _instructions(name: str) -> list[list[str]]:
+    text = (ROOT / dockerfile(name)).read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [shlex.split(line) for line in joined.splitlines() if line.strip()]
+
+
+def arguments(name: str) -> dict[str, str]:
+    """The build arguments that change what an image holds, with their defaults."""
+    found = (words[1].partition("=") for words in _instructions(name) if words[0] == "ARG")
+    return {key: value for key, separator, value in found if separator and key not in _SETTINGS}
+
+
+def context(name: str) -> list[str]:
+    """Files that go into an image, sorted: the Dockerfile and all that it copies or mounts, as paths below the root.
+
+    A stage's ``component.py`` is left out: it never runs in the image, its body is part of the compiled pipeline. So are wheels:
+    the lock file names their versions.
+    """
+    sources = []
+    for words in _instructions(name):
+        if words[0] == "COPY" and not words[1].startswith("--from"):
+            sources += words[1:-1]
+        sources += [found[1] for word in words if (found := re.match(r"--mount=type=bind,source=([^,]+)", word))]
+    files = {dockerfile(name)}
+    for source in sources:
+        if source != WHEELHOUSE:
+            path = ROOT / source
+            found_files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+            files |= {file.relative_to(ROOT).as_posix() for file in found_files if _goes_in(file)}
+    return sorted(files)
+
+
+def _goes_in(path: Path) -> bool:
+    """As .dockerignore says."""
+    return path.name != "component.py" and "__pycache__" not in path.parts
+
+
+def version(name: str, given: Mapping[str, str] | None = None) -> str:
+    """Hash of what goes into an image: its files and build arguments.
+
+    Args:
+        name: Folder under images/.
+        given: Build arguments that differ from the defaults.
+
+    Returns:
+        12 hex digits.
+
+    Raises:
+        ParameterError: The Dockerfile has no such argument.
+    """
+    known = arguments(name)
+    for key, value in (given or {}).items():
+        if key not in known:
+            raise ParameterError(f"--build-arg {key}", value, f"for the image {name}: " + ", ".join(sorted(known)))
+    total = hashlib.sha256(msgspec.json.encode(sorted({**known, **(given or {})}.items())))
+    for file in context(name):
+        total.update(file.encode() + b"\0" + hashlib.sha256((ROOT / file).read_bytes()).digest())
     return total.hexdigest()[:12]
 
 
-def resolve(package: str) -> str:
-    """Put content-addressed tags in the place of the symbolic image names of a compiled pipeline."""
-    for image in CONTENTS:
-        package = package.replace(image, f"{image.rsplit(':', 1)[0]}:{digest(image)}")
+def unbuilt(name: str) -> Image:
+    """The image that a build with the Dockerfile's own arguments would make: its name serves where nothing runs in it."""
+    current = version(name)
+    return Image(name=name, version=current, reference=f"{REPOSITORIES[name]}:{current}")
+
+
+def read_table(path: Path) -> ImageTable:
+    """Read a table, and refuse it when an image has been overtaken by the code.
+
+    Raises:
+        InputError: Missing or malformed, or an image in it was built from other files.
+    """
+    table = _decode(path)
+    for image in table.images:
+        if image.name in REPOSITORIES and (current := version(image.name, image.arguments)) != image.version:
+            raise InputError(f"the image {image.name} was built from other files ({image.version}, now {current})", path, hint=_BUILD)
+    return table
+
+
+def _decode(path: Path) -> ImageTable:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ImageTable)
+    except FileNotFoundError as error:
+        raise InputError("there is no table of images", path, hint=_BUILD) from error
+    except msgspec.DecodeError as error:
+        raise InputError(f"not a table of images: {error}", path, hint=_BUILD) from error
+
+
+def add_to_table(image: Image, path: Path) -> None:
+    """Note an image in a table; what the table has of other images stays."""
+    others: list[Image] = []
+    if path.is_file():
+        others = [other for other in _decode(path).images if other.name != image.name]
+    table = ImageTable(images=sorted([*others, image], key=lambda item: item.name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
+    partial.replace(path)
+
+
+def reference(name: str, table: ImageTable | None) -> str:
+    """What a task names to run in an image.
+
+    Args:
+        name: Folder under images/.
+        table: The images that are built; None where tasks run as processes, and the name only has to follow the contents.
+
+    Raises:
+        ParameterError: The table lacks it.
+    """
+    if table is None:
+        return unbuilt(name).reference
+    for image in table.images:
+        if image.name == name:
+            return image.reference
+    raise ParameterError("--images", name, "a table with this image; run `tutorloop images build " + name + "`")
+
+
+def resolve(package: str, table: ImageTable | None = None, *, vllm: bool = False) -> str:
+    """Put references to images in the place of the symbolic names of a compiled pipeline.
+
+    Args:
+        package: Text of the compiled pipeline.
+        table: As in :func:`reference`.
+        vllm: Whether sampling or evaluation use the vLLM engine, which has an image of its own.
+
+    Raises:
+        ParameterError: An image that the package names is not in the table.
+    """
+    names = {AGENTS: "agents", TRAINER: "trainer", GENERATOR: "sampler" if vllm else "trainer"}
+    for symbolic, name in names.items():
+        if symbolic in package:
+            package = package.replace(symbolic, reference(name, table))
     return package

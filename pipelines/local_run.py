@@ -6,7 +6,6 @@ It leads a process group that holds everything it starts, and ends that group wh
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -22,7 +21,9 @@ import msgspec
 from components.core.errors import TutorLoopError
 from components.core.options import parse_options
 from components.core.stage import StageRun
-from components.core.store import open_store
+from components.teacher.preflight import Services, check_services
+from pipelines import containers
+from pipelines.containers import DockerOptions
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +35,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         pipeline_root: Folder for artifacts and KFP's cache.
         offline_teacher: Options of the offline teacher; None when it is not needed.
         answer_key: Seed sources whose solutions the offline teacher may give.
-        stores: Store URIs to check before anything starts.
-        teachers: Teacher sections to check before anything starts.
+        services: Checked before anything starts.
+        docker: How to run the tasks as containers; None for processes.
         outputs: File that the pipeline's outputs are written to, as name to path.
     """
 
@@ -44,17 +45,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_root: str
     offline_teacher: dict[str, Any] | None
     answer_key: list[dict[str, Any]]
-    stores: list[str]
-    teachers: list[dict[str, Any]]
+    services: Services
+    docker: DockerOptions | None = None
     outputs: str
 
 
-def _die_with_parent() -> None:
-    """End the whole process group when standard input, held by the command line, is closed."""
+def _die_with_parent(docker: DockerOptions | None) -> None:
+    """End the whole process group, and the containers, when standard input, held by the command line, is closed."""
 
     def watch() -> None:
         while os.read(0, 1024):
             pass
+        if docker is not None:
+            with contextlib.suppress(Exception):
+                containers.remove_containers(docker.home)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -70,10 +74,17 @@ def _offline_teacher(job: Job) -> Iterator[None]:
     from components.offline_teacher.options import OfflineTeacherOptions
 
     options = parse_options(OfflineTeacherOptions, job.offline_teacher, "offline_teacher")
+    docker = job.docker
     if job.answer_key:
-        options = msgspec.structs.replace(options, answer_key=(*options.answer_key, str(_write_answer_key(job))))
-    with start_background(options) as server:
-        os.environ[ADDRESS_VARIABLE] = server.url
+        key = str(_write_answer_key(job))
+        options = msgspec.structs.replace(options, answer_key=(*options.answer_key, key))
+        docker = docker and msgspec.structs.replace(docker, readable=[*docker.readable, key])
+    with contextlib.ExitStack() as stack:
+        if docker is None:
+            address = stack.enter_context(start_background(options)).url
+        else:
+            address = stack.enter_context(containers.offline_teacher(docker, msgspec.to_builtins(options)))
+        os.environ[ADDRESS_VARIABLE] = address
         yield
 
 
@@ -95,19 +106,16 @@ def run_package(job: Job) -> None:
         TutorLoopError: The teacher or a store does not answer or refuses the key; nothing was started.
         RuntimeError: A task failed.
     """
-    from components.teacher.options import TeacherOptions
-    from components.teacher.preflight import preflight
-
-    for uri in job.stores:
-        open_store(uri).exists("any")
+    if job.docker is not None:
+        containers.remove_containers(job.docker.home)
+        containers.give_folders(job.docker)
     with _offline_teacher(job):
-        for section in job.teachers:
-            asyncio.run(preflight(parse_options(TeacherOptions, section, "teacher")))
+        runner = _runner(job)
         warnings.filterwarnings("ignore", module="kfp")
         from kfp import components, local
         from kfp.dsl import Artifact
 
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=job.pipeline_root, raise_on_error=True, enable_caching=True)
+        local.init(runner, pipeline_root=job.pipeline_root, raise_on_error=True, enable_caching=True)
         task = components.load_component_from_file(job.package)(**job.arguments)
         outputs = {name: value.path if isinstance(value, Artifact) else value for name, value in task.outputs.items()}
     partial = Path(job.outputs + ".part")
@@ -115,10 +123,24 @@ def run_package(job: Job) -> None:
     partial.replace(job.outputs)
 
 
+def _runner(job: Job) -> Any:
+    """KFP's runner for the tasks, after a check from where they will run that their services answer."""
+    from kfp import local
+
+    if job.docker is None:
+        check_services(job.services)
+        return local.SubprocessRunner(use_venv=False)
+    command = ["python3", "-m", "components.teacher.preflight", msgspec.json.encode(job.services).decode()]
+    if containers.run_once(job.docker, "agents", command, os.environ):
+        raise RuntimeError("the preflight failed")
+    containers.use()
+    return local.DockerRunner(**containers.arguments(job.docker, os.environ))
+
+
 def main() -> int:
     """Entry of the child: ``python -m pipelines.local_run JOB.json``."""
-    _die_with_parent()
     job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
+    _die_with_parent(job.docker)
     try:
         run_package(job)
     except TutorLoopError as error:

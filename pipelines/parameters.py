@@ -182,6 +182,11 @@ def uses_offline_teacher(run: RunOptions) -> bool:
     return any(run.sections[name].get("base_url") == OFFLINE for name in ("teacher", "judge_teacher"))
 
 
+def uses_vllm(run: RunOptions) -> bool:
+    """Whether sampling or evaluation use the vLLM engine, which has an image of its own."""
+    return any(run.sections[name].get("engine") == "vllm" for name in ("sampling", "evaluation"))
+
+
 def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], pipeline_digest: str) -> dict[str, Any]:
     """The arguments of the compiled pipeline.
 

@@ -11,15 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from components.core import data_folder
 from components.core.errors import InputError, TutorLoopError
 from components.core.records import StageRecord, read_records
-from pipelines import images, parameters, run_record
+from components.core.store import is_remote
+from components.teacher.preflight import Services
+from pipelines import containers, images, parameters, run_record
 from pipelines.compile import package_digest, package_for
+from pipelines.containers import DockerOptions
+from pipelines.images import ImageTable
 from pipelines.local_run import Job
 from pipelines.parameters import RunOptions
 from pipelines.progress import Display, plain
@@ -33,8 +39,28 @@ class RunFailedError(TutorLoopError):
     """The run ended with an error; its record and log say which."""
 
 
+@dataclass(frozen=True)
+class Docker:
+    """Run tasks as containers rather than as processes.
+
+    Attributes:
+        images: The images that are built.
+        network: Docker network that reaches teacher, stores and gateway.
+        memory: Memory limit of each container (``8g``); empty for none.
+    """
+
+    images: ImageTable
+    network: str = "bridge"
+    memory: str = ""
+
+
 def run_profile(
-    profile: str, options: RunOptions, home: Path, stores: Mapping[str, str] | None = None, display: Display | None = None
+    profile: str,
+    options: RunOptions,
+    home: Path,
+    stores: Mapping[str, str] | None = None,
+    display: Display | None = None,
+    docker: Docker | None = None,
 ) -> Path:
     """Run a profile to its end and leave ``run.json``, ``report.html`` and ``log.txt`` in a new folder under ``home``.
 
@@ -46,6 +72,7 @@ def run_profile(
         home: Folder of all runs; ``home/shared`` holds responses, checkpoints, models and artifacts.
         stores: URIs of ``responses``, ``checkpoints`` and ``models``; folders under ``home/shared`` where left out.
         display: Where progress is shown.
+        docker: How to run the tasks as containers; None for processes.
 
     Returns:
         The run's folder; ``home/latest`` points at it.
@@ -66,7 +93,7 @@ def run_profile(
         folder = _new_folder(home, profile)
         _point_latest(home, folder)
         package = package_for(options.rounds, folder)
-        text = images.resolve(package.read_text())
+        text = images.resolve(package.read_text(), docker.images if docker else None, vllm=parameters.uses_vllm(options))
         (folder / "pipeline.yaml").write_text(text)
         digest = package_digest(package.read_text())
         job = Job(
@@ -75,8 +102,11 @@ def run_profile(
             pipeline_root=str(shared / "artifacts"),
             offline_teacher=options.offline_teacher if parameters.uses_offline_teacher(options) else None,
             answer_key=options.answer_key,
-            stores=list(addresses.values()),
-            teachers=_distinct([options.sections["teacher"], options.sections["judge_teacher"]]),
+            services=Services(
+                stores=list(addresses.values()),
+                teachers=_distinct([options.sections["teacher"], options.sections["judge_teacher"]]),
+            ),
+            docker=_docker_options(docker, options, addresses, folder) if docker else None,
             outputs=str(folder / "outputs.json"),
         )
         record = RunRecord(
@@ -108,6 +138,23 @@ def run_profile(
             f"see {folder / 'log.txt'}; the same command continues where this run stopped",
         )
     return folder
+
+
+def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str, str], folder: Path) -> DockerOptions:
+    """What the containers of a run need of this machine."""
+    local = [address for address in addresses.values() if not is_remote(address)]
+    for path in (*local, str(folder / "metrics")):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    data = os.environ.get(data_folder.VARIABLE, "")
+    return DockerOptions(
+        images={image.name: image.reference for image in docker.images.images},
+        home=str(folder.parent),
+        artifacts=str(folder.parent / "shared" / "artifacts"),
+        network=docker.network,
+        memory=docker.memory,
+        writable=[*local, str(folder / "metrics")],
+        readable=sorted({*containers.existing_paths([options.sections, options.answer_key, data])} - set(local)),
+    )
 
 
 def _distinct(sections: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -176,6 +223,8 @@ def _run_child(job: Job, folder: Path, display: Display) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        if job.docker is not None:
+            containers.remove_containers(job.docker.home)
 
 
 @contextlib.contextmanager

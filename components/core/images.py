@@ -1,7 +1,10 @@
-"""Symbolic names of the images that tasks run in; run, submit and release put content-addressed tags in their place."""
+"""Symbolic names of the images that tasks run in; run, submit and release put content-addressed names in their place."""
 
 AGENTS = "tutorloop/agents-python:symbolic"
 """Everything that talks to the teacher or handles rows: no torch."""
 
 TRAINER = "tutorloop/trainer-python:symbolic"
-"""torch, transformers, TRL, PEFT: training, sampling and evaluation."""
+"""torch, transformers, TRL, PEFT: training."""
+
+GENERATOR = "tutorloop/generator-python:symbolic"
+"""Sampling and evaluation: the trainer's image with the transformers engine, the sampler's with vLLM."""

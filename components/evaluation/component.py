@@ -3,10 +3,10 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
-from components.core.images import TRAINER
+from components.core.images import GENERATOR
 
 
-@dsl.component(base_image=TRAINER, install_kfp_package=False)
+@dsl.component(base_image=GENERATOR, install_kfp_package=False)
 def evaluate(
     model: Input[Model],
     benchmarks: Input[Dataset],
@@ -39,7 +39,7 @@ def evaluate(
         run(model.path, benchmarks.path, parsed, stage, name=name, checkpoints=checkpoints, seed=seed, output=results.path)
 
 
-@dsl.component(base_image=TRAINER, install_kfp_package=False)
+@dsl.component(base_image=GENERATOR, install_kfp_package=False)
 def evaluate_champion(
     models: str,
     champion: str,

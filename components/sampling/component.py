@@ -3,10 +3,10 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
-from components.core.images import TRAINER
+from components.core.images import GENERATOR
 
 
-@dsl.component(base_image=TRAINER, install_kfp_package=False)
+@dsl.component(base_image=GENERATOR, install_kfp_package=False)
 def sample(
     model: Input[Model],
     train: Input[Dataset],

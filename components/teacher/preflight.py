@@ -1,8 +1,18 @@
-"""Is the teacher there, does it accept the key, does it offer the model? Asked once, before any stage starts."""
+"""Is the teacher there, does it accept the key, does it offer the model; are the stores there? Asked once, before any stage starts."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
 from components.core.errors import TeacherError
+from components.core.options import parse_options
+from components.core.stage import readable_errors
+from components.core.store import open_store
 from components.teacher.endpoint import ADDRESS_HINT, Endpoint, Failure, unreachable
 from components.teacher.options import TeacherOptions
 from components.teacher.prompts import load_prompt, sections
@@ -49,3 +59,34 @@ async def preflight(options: TeacherOptions) -> None:
     # A thinking model may need more than the probe's length before its first word, and a busy one may answer later.
     if answer.fatal or answer.outcome not in ("unusable", "429"):
         raise unreachable(answer)
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run needs.
+
+    Attributes:
+        stores: URIs of its stores.
+        teachers: Its teacher sections.
+    """
+
+    stores: Sequence[str]
+    teachers: Sequence[Mapping[str, Any]]
+
+
+def check_services(services: Services) -> None:
+    """Check every store and every teacher.
+
+    Raises:
+        StoreError: A store does not answer or refuses the keys.
+        TeacherError: As :func:`preflight`.
+    """
+    for uri in services.stores:
+        open_store(uri).exists("any")
+    for section in services.teachers:
+        asyncio.run(preflight(parse_options(TeacherOptions, section, "teacher")))
+
+
+if __name__ == "__main__":
+    # In a container of the run's network, which may reach what the machine itself cannot, and the other way round.
+    with readable_errors("preflight"):
+        check_services(msgspec.json.decode(sys.argv[1], type=Services))

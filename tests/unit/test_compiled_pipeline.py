@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import images
+from components.core.images import AGENTS, GENERATOR, TRAINER
 from pipelines.compile import COMPILED, compile_orca_math, package_for
 from tests.conftest import ROOT
 
@@ -53,7 +53,7 @@ def test_nothing_is_installed_at_run_time(golden: dict[str, Any]) -> None:
 
 def test_every_container_has_a_symbolic_image(golden: dict[str, Any]) -> None:
     used = {executor["container"]["image"] for executor in golden["deploymentSpec"]["executors"].values()}
-    assert used == set(images.CONTENTS)
+    assert used == {AGENTS, TRAINER, GENERATOR}
 
 
 def test_no_parameter_is_named_like_a_secret(golden: dict[str, Any]) -> None:
@@ -101,40 +101,3 @@ def test_imports_only_go_down(path: Path) -> None:
             assert parts[0] != "pipelines", f"{path} imports {module}"
             if parts[0] == "components" and len(parts) > 1:
                 assert parts[1] in allowed, f"{path} imports {module}"
-
-
-@pytest.mark.parametrize("folder", images.CONTENTS["tutorloop/agents-python:symbolic"])
-def test_agent_stages_do_not_import_torch(folder: str) -> None:
-    for path in (ROOT / "components" / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert not {module.split(".")[0] for module in modules} & {"torch", "transformers", "trl", "peft"}, path
-
-
-def test_every_stage_folder_is_in_one_image() -> None:
-    stages = {path.parent.name for path in COMPONENT_FILES}
-    held = [folder for folders in images.CONTENTS.values() for folder in folders if folder in stages]
-    assert sorted(held) == sorted(stages)
-
-
-def test_image_tag_follows_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for folder in ("components/core", "components/sft", "components/seeds", "requirements"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "requirements/laptop.lock").write_text("x==1\n")
-    (tmp_path / "components/core/a.py").write_text("a = 1\n")
-    (tmp_path / "components/seeds/b.py").write_text("b = 1\n")
-    monkeypatch.setattr(images, "ROOT", tmp_path)
-    monkeypatch.setattr(images, "CONTENTS", {"agents:symbolic": ("core", "seeds"), "trainer:symbolic": ("core", "sft")})
-
-    def tags() -> list[str]:
-        return images.resolve("agents:symbolic trainer:symbolic").split()
-
-    first = tags()
-    (tmp_path / "components/seeds/component.py").write_text("face = 1\n")
-    assert tags() == first, "a face is part of the compiled pipeline, not of the image"
-    (tmp_path / "components/seeds/b.py").write_text("b = 2\n")
-    second = tags()
-    assert second[0] != first[0] and second[1] == first[1]
-    (tmp_path / "components/core/a.py").write_text("a = 2\n")
-    assert all(new != old for new, old in zip(tags(), second, strict=True))

@@ -1,0 +1,112 @@
+"""``tutorloop images`` and ``tutorloop compile``: the containers of the stages, and packages that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from components.core.errors import ParameterError
+
+
+@click.group()
+def images() -> None:
+    """Container images of the stages: their names, building and pushing them."""
+
+
+_build_arg = click.option(
+    "--build-arg",
+    "build_args",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="TORCH=cpu, HUB=yes, BASE_IMAGE=...; for the images that have it.",
+)
+
+
+@images.command("list")
+@_build_arg
+def list_images(build_args: Sequence[str]) -> None:
+    """Show what each image is called for the code as it is, and whether docker has it."""
+    from pipelines.image_build import present
+    from pipelines.images import REPOSITORIES, version
+
+    given = _arguments(build_args)
+    for name, repository in REPOSITORIES.items():
+        reference = f"{repository}:{version(name, given[name])}"
+        click.echo(f"{name:<16} {reference}{'' if present(reference) else '  (not built)'}")
+
+
+@images.command()
+@click.argument("names", nargs=-1)
+@_build_arg
+@click.option("--registry", default="", metavar="PREFIX", help="Prefix of the repositories, for example ghcr.io/acme.")
+@click.option("--push", is_flag=True, help="Push, and refer to the images by digest.")
+@click.option("--wheelhouse", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of wheels that no index has.")
+@click.option("--ca-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificates for downloads, PEM.")
+@click.option("--again", is_flag=True, help="Build what is there already, too.")
+@click.option("--table", type=click.Path(path_type=Path), help="Table to write.  [default: build/images.json]")
+def build(
+    names: Sequence[str],
+    build_args: Sequence[str],
+    registry: str,
+    push: bool,
+    wheelhouse: Path | None,
+    ca_cert: Path | None,
+    again: bool,
+    table: Path | None,
+) -> None:
+    """Build images (all of them when none is named) and note them in the table that compile and run read."""
+    from pipelines import image_build
+    from pipelines.images import DEFAULT_TABLE, REPOSITORIES, add_to_table
+
+    for name in names:
+        if name not in REPOSITORIES:
+            raise ParameterError("image", name, ", ".join(REPOSITORIES))
+    given = _arguments(build_args)
+    path = table or DEFAULT_TABLE
+    for name in names or REPOSITORIES:
+        image = image_build.build(name, arguments=given[name], registry=registry, wheelhouse=wheelhouse, certificate=ca_cert, again=again)
+        image = image_build.push(image) if push else image
+        add_to_table(image, path)
+        click.echo(f"{name:<16} {image.reference}")
+    click.echo(f"table: {path}")
+
+
+@click.command("compile")
+@click.option("--rounds", default=2, show_default=True, help="Practice rounds.")
+@click.option("--images", "table", type=click.Path(path_type=Path), help="Table of built images.  [default: build/images.json]")
+@click.option("--vllm", is_flag=True, help="Sampling and evaluation use vLLM.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("build/orca_math.yaml"), show_default=True)
+def compile_package(rounds: int, table: Path | None, vllm: bool, out: Path) -> None:
+    """Write the compiled pipeline with the images that are built, ready to upload to Kubeflow."""
+    from pipelines.compile import package_for
+    from pipelines.images import DEFAULT_TABLE, read_table, resolve
+
+    found = read_table(table or DEFAULT_TABLE)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(resolve(package_for(rounds, out.parent).read_text(), found, vllm=vllm))
+    click.echo(f"package: {out}")
+
+
+def _arguments(given: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Build arguments by image: each goes to the images that have it.
+
+    Raises:
+        ParameterError: Not of the form NAME=VALUE, or no image has it.
+    """
+    from pipelines.images import REPOSITORIES, arguments
+
+    known = {name: arguments(name) for name in REPOSITORIES}
+    found: dict[str, dict[str, str]] = {name: {} for name in REPOSITORIES}
+    for text in given:
+        key, separator, value = text.partition("=")
+        takers = [name for name in REPOSITORIES if key in known[name]]
+        if not separator or not takers:
+            raise ParameterError(
+                "--build-arg", text, "NAME=VALUE with one of " + ", ".join(sorted({key for own in known.values() for key in own}))
+            )
+        for name in takers:
+            if known[name][key] != value:
+                found[name][key] = value
+    return found
