@@ -24,6 +24,7 @@ from components.seeds.component import collect_benchmarks, collect_seeds, source
 from components.sft.component import sft
 from components.solving.component import solve
 from components.synthesis.component import synthesize
+from pipelines.task_settings import configure
 
 ROUNDS = 2
 """Practice rounds of the paper: M1 to M2 to M3."""
@@ -74,52 +75,66 @@ def practice_round(number: int):
         shards: list[str],
     ) -> Round:
         with dsl.ParallelFor(shards, name="shards") as shard:
-            sampled = sample(
-                model=model, train=train, options=sampling, checkpoints=checkpoints, round=number, seed=seed, shard=shard
-            ).set_display_name(f"Sample M{number}")
-            judged = judge(
-                samples=sampled.outputs["samples"],
-                train=train,
-                teacher=judge_teacher,
-                options=judging,
-                responses=responses,
-                round=number,
-                shard=shard,
-            ).set_display_name("Judge the answers")
-        built = build_preferences(
-            judged=dsl.Collected(judged.outputs["judged"]), train=train, options=preferences, round=number, seed=seed
-        ).set_display_name("Build preferences")
+            sampled = configure(
+                sample(model=model, train=train, options=sampling, checkpoints=checkpoints, round=number, seed=seed, shard=shard),
+                f"Sample M{number}",
+            )
+            judged = configure(
+                judge(
+                    samples=sampled.outputs["samples"],
+                    train=train,
+                    teacher=judge_teacher,
+                    options=judging,
+                    responses=responses,
+                    round=number,
+                    shard=shard,
+                ),
+                "Judge the answers",
+            )
+        built = configure(
+            build_preferences(judged=dsl.Collected(judged.outputs["judged"]), train=train, options=preferences, round=number, seed=seed),
+            "Build preferences",
+        )
         tuned = {}
         scored = {}
         for arm, name in (("preference", f"M{number + 1}"), ("control", f"M{number + 1}-control")):
-            tuned[arm] = tune(
-                model=model,
-                sft_model=sft_model,
-                pairs=built.outputs["pairs"],
-                labelled=built.outputs["labelled"],
-                options=preference_tuning,
-                checkpoints=checkpoints,
-                round=number,
-                arm=arm,
-                seed=seed,
-            ).set_display_name(f"Train {name}")
-            scored[arm] = evaluate(
-                model=tuned[arm].outputs["tuned"],
-                benchmarks=benchmarks,
-                options=evaluation,
-                name=name,
-                checkpoints=checkpoints,
-                seed=seed,
-            ).set_display_name(f"Evaluate {name}")
-        gathered = gather(
-            records_1=dsl.Collected(sampled.outputs["record"]),
-            records_2=dsl.Collected(judged.outputs["record"]),
-            record_1=built.outputs["record"],
-            record_2=tuned["preference"].outputs["record"],
-            record_3=tuned["control"].outputs["record"],
-            record_4=scored["preference"].outputs["record"],
-            record_5=scored["control"].outputs["record"],
-        ).set_display_name(f"Ledger of round {number}")
+            tuned[arm] = configure(
+                tune(
+                    model=model,
+                    sft_model=sft_model,
+                    pairs=built.outputs["pairs"],
+                    labelled=built.outputs["labelled"],
+                    options=preference_tuning,
+                    checkpoints=checkpoints,
+                    round=number,
+                    arm=arm,
+                    seed=seed,
+                ),
+                f"Train {name}",
+            )
+            scored[arm] = configure(
+                evaluate(
+                    model=tuned[arm].outputs["tuned"],
+                    benchmarks=benchmarks,
+                    options=evaluation,
+                    name=name,
+                    checkpoints=checkpoints,
+                    seed=seed,
+                ),
+                f"Evaluate {name}",
+            )
+        gathered = configure(
+            gather(
+                records_1=dsl.Collected(sampled.outputs["record"]),
+                records_2=dsl.Collected(judged.outputs["record"]),
+                record_1=built.outputs["record"],
+                record_2=tuned["preference"].outputs["record"],
+                record_3=tuned["control"].outputs["record"],
+                record_4=scored["preference"].outputs["record"],
+                record_5=scored["control"].outputs["record"],
+            ),
+            f"Ledger of round {number}",
+        )
         return Round(
             model=tuned["preference"].outputs["tuned"],
             results=scored["preference"].outputs["results"],
@@ -170,61 +185,77 @@ def build(rounds: int = ROUNDS):
         sampling_shards: list[str] = ["0/1"],
     ) -> Outputs:
         versions = {
-            role: sources_version(options=options, role=role).set_caching_options(False).set_display_name(f"Version of the {role}")
+            role: configure(sources_version(options=options, role=role), f"Version of the {role}", cached=False)
             for role, options in (("benchmarks", benchmarks), ("seeds", seeds))
         }
-        evals = collect_benchmarks(options=benchmarks, seed=seed, version=versions["benchmarks"].output)
-        evals.set_display_name("Collect benchmarks")
+        evals = configure(collect_benchmarks(options=benchmarks, seed=seed, version=versions["benchmarks"].output), "Collect benchmarks")
         # The model is loaded before any teacher request is paid for: a base model that does not load costs nothing.
-        base = base_model(benchmarks=evals.outputs["problems"], options=student, seed=seed).set_display_name("Base model M0")
-        collected = collect_seeds(options=seeds, seed=seed, version=versions["seeds"].output).after(base)
-        collected.set_display_name("Collect seeds")
+        base = configure(base_model(benchmarks=evals.outputs["problems"], options=student, seed=seed), "Base model M0")
+        collected = configure(collect_seeds(options=seeds, seed=seed, version=versions["seeds"].output).after(base), "Collect seeds")
         with dsl.ParallelFor(data_shards, name="shards") as shard:
-            written = synthesize(
-                seeds=collected.outputs["problems"], teacher=teacher, options=synthesis, responses=responses, seed=seed, shard=shard
-            ).set_display_name("Agents write problems")
-            solved = solve(
-                problems=written.outputs["problems"],
-                teacher=teacher,
-                options=solving,
-                responses=responses,
-                seed=seed,
-                shard=shard,
-            ).set_display_name("Teacher solves")
-        clean = decontaminate(
-            demonstrations=dsl.Collected(solved.outputs["demonstrations"]),
-            benchmarks=evals.outputs["problems"],
-            corpus=base.outputs["corpus"],
-            options=contamination,
-        ).set_display_name("Contamination gate")
+            written = configure(
+                synthesize(
+                    seeds=collected.outputs["problems"], teacher=teacher, options=synthesis, responses=responses, seed=seed, shard=shard
+                ),
+                "Agents write problems",
+            )
+            solved = configure(
+                solve(
+                    problems=written.outputs["problems"],
+                    teacher=teacher,
+                    options=solving,
+                    responses=responses,
+                    seed=seed,
+                    shard=shard,
+                ),
+                "Teacher solves",
+            )
+        clean = configure(
+            decontaminate(
+                demonstrations=dsl.Collected(solved.outputs["demonstrations"]),
+                benchmarks=evals.outputs["problems"],
+                corpus=base.outputs["corpus"],
+                options=contamination,
+            ),
+            "Contamination gate",
+        )
         train = clean.outputs["train"]
-        first = sft(base=base.outputs["model"], train=train, options=sft_options, checkpoints=checkpoints, seed=seed).set_display_name(
-            "Train M1 (SFT)"
+        first = configure(
+            sft(base=base.outputs["model"], train=train, options=sft_options, checkpoints=checkpoints, seed=seed), "Train M1 (SFT)"
         )
         scored = {}
         for name, trained in (("M0", base), ("M1", first)):
-            scored[name] = evaluate(
-                model=trained.outputs["model"],
-                benchmarks=evals.outputs["problems"],
-                options=evaluation,
-                name=name,
-                checkpoints=checkpoints,
-                seed=seed,
-            ).set_display_name(f"Evaluate {name}")
-        ledger = gather(
-            record_1=collected.outputs["record"],
-            record_2=evals.outputs["record"],
-            record_3=base.outputs["record"],
-            records_1=dsl.Collected(written.outputs["record"]),
-            records_2=dsl.Collected(solved.outputs["record"]),
-            record_4=clean.outputs["record"],
-        ).set_display_name("Ledger of the data")
-        ledger = gather(
-            previous=ledger.outputs["ledger"],
-            record_1=first.outputs["record"],
-            record_2=scored["M0"].outputs["record"],
-            record_3=scored["M1"].outputs["record"],
-        ).set_display_name("Ledger of M0 and M1")
+            scored[name] = configure(
+                evaluate(
+                    model=trained.outputs["model"],
+                    benchmarks=evals.outputs["problems"],
+                    options=evaluation,
+                    name=name,
+                    checkpoints=checkpoints,
+                    seed=seed,
+                ),
+                f"Evaluate {name}",
+            )
+        ledger = configure(
+            gather(
+                record_1=collected.outputs["record"],
+                record_2=evals.outputs["record"],
+                record_3=base.outputs["record"],
+                records_1=dsl.Collected(written.outputs["record"]),
+                records_2=dsl.Collected(solved.outputs["record"]),
+                record_4=clean.outputs["record"],
+            ),
+            "Ledger of the data",
+        )
+        ledger = configure(
+            gather(
+                previous=ledger.outputs["ledger"],
+                record_1=first.outputs["record"],
+                record_2=scored["M0"].outputs["record"],
+                record_3=scored["M1"].outputs["record"],
+            ),
+            "Ledger of M0 and M1",
+        )
         model, results = first.outputs["model"], scored["M1"].outputs["results"]
         for number, practise in practice.items():
             practised = practise(
@@ -244,40 +275,49 @@ def build(rounds: int = ROUNDS):
                 shards=sampling_shards,
             ).set_display_name(f"Practice round {number}: M{number} to M{number + 1}")
             model, results = practised.outputs["model"], practised.outputs["results"]
-            ledger = gather(previous=ledger.outputs["ledger"], ledger_of_round=practised.outputs["ledger"]).set_display_name(
-                f"Ledger up to M{number + 1}"
+            ledger = configure(
+                gather(previous=ledger.outputs["ledger"], ledger_of_round=practised.outputs["ledger"]), f"Ledger up to M{number + 1}"
             )
         # What the champion is changes between runs while every parameter stays the same.
-        champion = current_champion(models=models).set_caching_options(False).set_display_name("Current champion")
-        champion_scored = evaluate_champion(
-            models=models,
-            champion=champion.output,
-            benchmarks=evals.outputs["problems"],
-            options=evaluation,
-            checkpoints=checkpoints,
-            seed=seed,
-        ).set_display_name("Evaluate the champion")
-        compared = compare(
-            ledger=ledger.outputs["ledger"],
-            results=results,
-            base_results=scored["M0"].outputs["results"],
-            champion_results=champion_scored.outputs["results"],
-            champion=champion.output,
-            options=promotion,
-        ).set_display_name("Compare with the champion")
-        page = report(ledger=ledger.outputs["ledger"], decision=compared.outputs["decision"]).set_display_name("Report")
-        publish(
-            model=model,
-            train=train,
-            results=results,
-            decision=compared.outputs["decision"],
-            html=page.outputs["html"],
-            summary=page.outputs["summary"],
-            ledger=ledger.outputs["ledger"],
-            options=promotion,
-            models=models,
-            pipeline_digest=pipeline_digest,
-        ).set_display_name("Publish")
+        champion = configure(current_champion(models=models), "Current champion", cached=False)
+        champion_scored = configure(
+            evaluate_champion(
+                models=models,
+                champion=champion.output,
+                benchmarks=evals.outputs["problems"],
+                options=evaluation,
+                checkpoints=checkpoints,
+                seed=seed,
+            ),
+            "Evaluate the champion",
+        )
+        compared = configure(
+            compare(
+                ledger=ledger.outputs["ledger"],
+                results=results,
+                base_results=scored["M0"].outputs["results"],
+                champion_results=champion_scored.outputs["results"],
+                champion=champion.output,
+                options=promotion,
+            ),
+            "Compare with the champion",
+        )
+        page = configure(report(ledger=ledger.outputs["ledger"], decision=compared.outputs["decision"]), "Report")
+        configure(
+            publish(
+                model=model,
+                train=train,
+                results=results,
+                decision=compared.outputs["decision"],
+                html=page.outputs["html"],
+                summary=page.outputs["summary"],
+                ledger=ledger.outputs["ledger"],
+                options=promotion,
+                models=models,
+                pipeline_digest=pipeline_digest,
+            ),
+            "Publish",
+        )
         return Outputs(
             model=model,
             ledger=ledger.outputs["ledger"],

@@ -34,7 +34,7 @@ def folders(name: str) -> set[str]:
 
 def pins(path: Path) -> dict[str, str]:
     """Package to version of a lock file."""
-    return dict(found.groups() for line in path.read_text().splitlines() if (found := PIN.fullmatch(line)))
+    return {found[1]: found[2] for line in path.read_text().splitlines() if (found := PIN.fullmatch(line))}
 
 
 @pytest.fixture
