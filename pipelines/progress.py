@@ -15,6 +15,7 @@ from components.core.stage import PROGRESS_PREFIX
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _STARTED = re.compile(r"Executing task '([^']+)'")
+_RETRIED = re.compile(r"Task (\S+) failed \(attempt (\d+)/(\d+)\)\. Retrying in ([\d.]+)s")
 _FINISHED = re.compile(r"Task '([^']+)' finished with status (\w+)")
 _LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d+ - [A-Z]+ - ")
 PLAIN_INTERVAL_S = 5.0
@@ -36,7 +37,7 @@ class Display:
     On a terminal a bar per running task, elsewhere a line per task and every few seconds.
 
     Attributes:
-        error: Lines of the error that ended a task, for the run record.
+        error: Lines of the error that ended a task for good, for the run record.
         failed_stage: KFP name of the task that failed.
     """
 
@@ -72,6 +73,8 @@ class Display:
             self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {started[1]}")
         elif finished := _FINISHED.search(text):
             self._finish(finished[1], finished[2])
+        elif retried := _RETRIED.search(text):
+            self._retry(*retried.groups())
         elif re.match(r"error(:| in )|pipeline failed:|Traceback ", text):
             self._in_error = not text.startswith("pipeline failed:")
             self._in_traceback = text.startswith("Traceback ")
@@ -89,6 +92,14 @@ class Display:
         elif re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b", text):
             self.error.append(text)
             self._in_error = False
+
+    def _retry(self, name: str, attempt: str, attempts: str, wait: str) -> None:
+        """What went wrong is shown and forgotten: only an error that stays is the run's."""
+        reason = f": {self.error[0]}" if self.error else ""
+        self.console.print(
+            f"[dim]{time.strftime('%H:%M:%S')}[/] {name} [yellow]again in {wait} s[/] (attempt {attempt} of {attempts}{reason})"
+        )
+        self.error, self.failed_stage, self._in_error = [], "", False
 
     def _advance(self, event: dict[str, Any]) -> None:
         key = f"{event['task']} {event['shard']}" if event["shard"] != "0/1" else str(event["task"])

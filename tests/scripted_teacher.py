@@ -87,31 +87,31 @@ class ScriptedTeacher:
             return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type="application/json")
         return web.json_response(answer.body, status=answer.status, headers=answer.headers)
 
-    async def serve(self, started: threading.Event, ended: asyncio.Event) -> None:
+    async def serve(self, started: threading.Event, ended: asyncio.Event, port: int) -> None:
         """Serve until ``ended``."""
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}/v1"
+        host, bound = runner.addresses[0][:2]
+        self.url = f"http://{host}:{bound}/v1"
         started.set()
         await ended.wait()
         await runner.cleanup()
 
 
 @contextmanager
-def scripted_teacher(script: Script, models: Answer | list[str] | None = None) -> Iterator[ScriptedTeacher]:
-    """Run the server in a thread of its own."""
+def scripted_teacher(script: Script, models: Answer | list[str] | None = None, port: int = 0) -> Iterator[ScriptedTeacher]:
+    """Run the server in a thread of its own; port 0 lets the operating system choose."""
     server = ScriptedTeacher(script, models if models is not None else ["m"])
     started, ended = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 
     def work() -> None:
-        loop.run_until_complete(server.serve(started, ended))
+        loop.run_until_complete(server.serve(started, ended, port))
         loop.close()
 
     thread = threading.Thread(target=work, daemon=True)

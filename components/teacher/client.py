@@ -23,6 +23,9 @@ from components.teacher.metrics import TeacherMetrics
 from components.teacher.options import TeacherOptions
 from components.teacher.responses import ResponseStore, request_key
 
+AWAY = ("connection", "timeout", "502", "503", "504")
+"""Outcomes that say that nobody is at home: a restart, a lost node."""
+
 LAST_WAIT_S = 10.0
 """At an interrupt, requests in flight get so long to bring home what is paid for."""
 
@@ -76,6 +79,7 @@ class Teacher:
         self._slots = asyncio.Semaphore(options.concurrency)
         self._running: dict[str, asyncio.Task[Reply]] = {}
         self._failures_in_row = 0
+        self._away_since: float | None = None
 
     async def __aenter__(self) -> Teacher:
         self._endpoint = Endpoint(self.options)
@@ -193,7 +197,7 @@ class Teacher:
             if isinstance(result, bytes):
                 self._failures_in_row = 0
                 return result
-            if not result.passing or attempt >= self.options.max_retries:
+            if not self._may_pass(result, attempt):
                 raise self._give_up(result, attempt)
             attempt += 1
             self._counts["retries"] += 1
@@ -206,8 +210,22 @@ class Teacher:
             with self._metrics.in_flight.track_inprogress():
                 result = await self._endpoint.complete(body)
         self._metrics.latency.observe(time.monotonic() - started)
+        self._note_outage(result)
         self._metrics.attempt("answered" if isinstance(result, bytes) else result.outcome)
         return result
+
+    def _note_outage(self, result: bytes | Failure) -> None:
+        if isinstance(result, bytes) or result.outcome not in AWAY:
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = time.monotonic()
+            print(f"{result.message}; asking again for up to {self.options.max_outage_s:g} s", flush=True)
+
+    def _may_pass(self, failure: Failure, attempt: int) -> bool:
+        """Whether another attempt is worth it."""
+        if not failure.passing or attempt < self.options.max_retries:
+            return failure.passing
+        return self._away_since is not None and time.monotonic() - self._away_since < self.options.max_outage_s
 
     def _wait(self, failure: Failure, attempt: int) -> float:
         """Seconds before the next attempt. Jitter keeps requests that failed together from coming back together."""

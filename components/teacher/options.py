@@ -36,6 +36,8 @@ class TeacherOptions(Options, frozen=True, kw_only=True):
     """Longest wait that a server's Retry-After is granted, in seconds."""
     max_failures_in_row: Annotated[int, Meta(ge=1)] = 10
     """So many requests given up one after the other end the stage: the endpoint is down or refuses everything."""
+    max_outage_s: Annotated[float, Meta(ge=0)] = 300.0
+    """An endpoint that cannot be reached is asked again for so long, in seconds, however many attempts that takes."""
     timeout_s: Annotated[float, Meta(gt=0)] = 180.0
     """Longest time for one attempt, in seconds."""
     max_reply_tokens: Annotated[int, Meta(ge=1)] = 2048

@@ -63,3 +63,19 @@ def test_of_a_traceback_the_last_line_is_kept() -> None:
         ]
     )
     assert display.error == ["IndexError: x"]
+
+
+def test_an_error_that_a_further_attempt_mends_is_shown_and_not_kept() -> None:
+    failing = [
+        "03:15:01.000 - INFO - Executing task \x1b[96m'sft'\x1b[0m",
+        "    error in sft: the store does not answer",
+        "      what to do: look at it",
+        "03:15:02.000 - INFO - Task \x1b[96m'sft'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m",
+    ]
+    again = "03:15:02.000 - INFO - Task sft failed (attempt 1/3). Retrying in 2.0s..."
+    text, display = shown([*failing, again])
+    assert "sft again in 2.0 s (attempt 1 of 3: error in sft: the store does not answer)" in " ".join(text.split())
+    assert display.error == [] and display.failed_stage == ""
+    _, display = shown([*failing, again, *failing])
+    assert display.error == ["error in sft: the store does not answer", "what to do: look at it"]
+    assert display.failed_stage == "sft"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 from collections import Counter
 from email.utils import formatdate
@@ -27,7 +28,9 @@ KEY = "sk-planted-5c1d0f7a9b"
 
 
 def options(url: str, **more: Any) -> TeacherOptions:
-    return TeacherOptions(**{"base_url": url, "model": "m", "backoff_s": 0.01, "max_backoff_s": 0.05, "timeout_s": 10.0, **more})
+    return TeacherOptions(
+        **{"base_url": url, "model": "m", "backoff_s": 0.01, "max_backoff_s": 0.05, "max_outage_s": 0.0, "timeout_s": 10.0, **more}
+    )
 
 
 def message(text: object) -> list[dict[str, str]]:
@@ -282,6 +285,30 @@ async def test_an_endpoint_that_cannot_be_reached_is_named(tmp_path: Path) -> No
     async with Teacher(options("http://127.0.0.1:9/v1", max_retries=1, max_failures_in_row=1), str(tmp_path)) as teacher:
         with pytest.raises(TeacherError, match=r"127\.0\.0\.1:9/v1 cannot be reached(.|\n)*teacher\.base_url"):
             await ask(teacher, "a")
+
+
+async def test_an_endpoint_that_is_away_for_a_while_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    patient = options(f"http://127.0.0.1:{port}/v1", max_retries=1, max_outage_s=30.0)
+    async with Teacher(patient, str(tmp_path)) as teacher:
+        asking = asyncio.gather(*(ask(teacher, number) for number in range(5)))
+        await asyncio.sleep(1.0)
+        assert not asking.done(), "a second has room for many times max_retries"
+        with scripted_teacher(echo, port=port) as server:
+            replies = await asking
+            assert [reply.text for reply in replies] == [f"reply to {number}" for number in range(5)]
+            assert len(server.requests) == 5
+            await ask(teacher, "later")
+    assert capfd.readouterr().out.count("asking again for up to 30 s") == 1
+
+
+async def test_an_endpoint_that_stays_away_is_given_up(tmp_path: Path) -> None:
+    async with Teacher(options("http://127.0.0.1:9/v1", max_retries=0, max_outage_s=0.5), str(tmp_path)) as teacher:
+        with pytest.raises(TeacherError, match="cannot be reached"):
+            await ask(teacher, "a")
+        assert teacher.usage.retries > 3
 
 
 @pytest.mark.parametrize("bytes_sent", [b"", b"\x00\xff nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"])
