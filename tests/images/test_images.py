@@ -1,0 +1,148 @@
+"""The built images: small, without rights, without a compiler, and closed in."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from pipelines import containers, image_build, images
+from pipelines.containers import DockerOptions
+from tests.conftest import ROOT
+from tests.images.conftest import Lab
+
+BUILT = ("agents", "trainer", "offline-teacher")
+LIMITS_MB = {"agents": 450, "trainer": 2500, "offline-teacher": 450}
+
+
+def reference(lab: Lab, name: str) -> str:
+    return images.reference(name, lab.table)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_the_image_is_small_and_described(lab: Lab, name: str) -> None:
+    image = lab.client.images.get(reference(lab, name))
+    assert image.attrs["Size"] / 1e6 < LIMITS_MB[name]
+    labels = image.labels
+    assert labels["org.opencontainers.image.version"] == reference(lab, name).rpartition(":")[2]
+    assert labels["org.opencontainers.image.title"].startswith("TutorLoop")
+    assert labels["org.opencontainers.image.base.name"] == images.arguments(name)["BASE_IMAGE"]
+    assert image.attrs["Config"]["User"] == "65532:65532"
+
+
+def shell(lab: Lab, name: str, script: str, options: DockerOptions) -> tuple[int, str]:
+    """Run a script in an image as a task runs: exit status and what it printed."""
+    given = containers.arguments(options, {})
+    container = lab.client.containers.run(reference(lab, name), ["sh", "-c", script], entrypoint="", detach=True, **given)
+    try:
+        return container.wait()["StatusCode"], container.logs().decode()
+    finally:
+        container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def options(lab: Lab, tmp_path: Path) -> DockerOptions:
+    return DockerOptions(images={}, home=str(tmp_path), artifacts=str(tmp_path), network=lab.network)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_task_is_closed_in(lab: Lab, name: str, options: DockerOptions) -> None:
+    script = """
+        id -u
+        for tool in gcc cc c++ make; do command -v $tool && echo "compiler: $tool"; done
+        for place in / /opt/tutorloop /opt/venv /usr /home; do touch $place/x 2>/dev/null && echo "wrote $place"; done
+        touch /tmp/x && echo temporary
+        grep -h CapEff /proc/self/status
+        grep -h NoNewPrivs /proc/self/status
+        ls /opt/tutorloop/components/*/component.py 2>/dev/null
+        ls /run/secrets 2>/dev/null
+    """
+    _, output = shell(lab, name, script, options)
+    lines = output.split("\n")
+    assert lines[0] != "0"
+    assert "temporary" in lines
+    assert "compiler" not in output and "wrote" not in output and "component.py" not in output
+    assert "CapEff:\t0000000000000000" in lines and "NoNewPrivs:\t1" in lines
+
+
+def test_a_task_reaches_its_services_and_nothing_else(lab: Lab, options: DockerOptions) -> None:
+    script = f"""python3 - <<'PYTHON'
+import socket
+def reach(host, port):
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+        return "open"
+    except OSError as error:
+        return type(error).__name__
+print("teacher", reach("{lab.teacher.host}", 8000))
+print("store", reach("{lab.store.host}", 8333))
+print("gateway", reach("{lab.gateway.host}", 9091))
+print("address", reach("1.1.1.1", 443))
+print("name", reach("example.org", 443))
+PYTHON"""
+    _, output = shell(lab, "agents", script, options)
+    answers = dict(line.split(maxsplit=1) for line in output.strip().splitlines())
+    assert [answers[name] for name in ("teacher", "store", "gateway")] == ["open"] * 3
+    assert answers["address"] != "open" and answers["name"] != "open"
+
+
+def test_agents_hold_no_torch_and_the_trainer_the_cpu_build(lab: Lab, options: DockerOptions) -> None:
+    status, _ = shell(lab, "agents", "python3 -c 'import torch'", options)
+    assert status == 1
+    status, output = shell(lab, "trainer", "python3 -c 'import torch; print(torch.__version__, torch.cuda.is_available())'", options)
+    assert (status, output.strip()) == (0, "2.13.0+cpu False")
+
+
+def test_building_again_does_nothing(lab: Lab) -> None:
+    table = {image.name: image for image in lab.table.images}
+    built = image_build.build("agents", arguments=table["agents"].arguments)
+    assert built == table["agents"]
+
+
+def test_pushed_images_are_named_by_digest(lab: Lab, tmp_path: Path) -> None:
+    """With a real registry on this machine, from which the image is then pulled."""
+    program = shutil.which("docker-registry") or shutil.which("registry")
+    if program is None:
+        pytest.skip("no registry server: apt-get install docker-registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+    (tmp_path / "config.yml").write_text(config)
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([program, "serve", str(tmp_path / "config.yml")], stdout=log, stderr=log)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/v2/")
+        prefix = f"127.0.0.1:{port}/acme"
+        table = {image.name: image for image in lab.table.images}["offline-teacher"]
+        local = f"{prefix}/{images.REPOSITORIES['offline-teacher']}:{table.version}"
+        subprocess.run(["docker", "tag", table.reference, local], check=True)
+        command = [sys.executable, "-c", "from pipelines.cli import main; main()", "images", "build", "offline-teacher", "--push"]
+        command += ["--registry", prefix, "--table", str(tmp_path / "table.json")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (pushed,) = images.read_table(tmp_path / "table.json").images
+        assert pushed.reference.startswith(f"{prefix}/{images.REPOSITORIES['offline-teacher']}@sha256:")
+        subprocess.run(["docker", "rmi", local, pushed.reference], capture_output=True)
+        subprocess.run(["docker", "pull", "--quiet", pushed.reference], check=True, capture_output=True)
+        subprocess.run(["docker", "rmi", pushed.reference], check=True, capture_output=True)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_for(address: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the registry did not start"
+            time.sleep(0.1)

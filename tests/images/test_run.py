@@ -1,0 +1,189 @@
+"""The compiled pipeline, every task in its container, everything that outlives a task in S3, metrics in a gateway."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from components.core.records import StageRecord, read_records
+from pipelines import run_record
+from tests.images.conftest import TABLE, Lab
+from tests.local import command
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
+
+SETTINGS = ("sft.epochs=6", "sft.checkpoint_seconds=0.5")
+"""Long enough to be killed after a checkpoint."""
+
+ANYWHERE = ("seconds", "started_at", "resumed_at_step")
+
+
+def ledger(folder: Path) -> list[StageRecord]:
+    return list(read_records(folder / "ledger.jsonl", StageRecord))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every model that a run trained, by task."""
+    return {row.task: row.lineage["model"]["digest"] for row in ledger(folder) if "digest" in row.lineage.get("model", {})}
+
+
+def scores(folder: Path) -> list[Any]:
+    """Every score of every model."""
+    return [msgspec.to_builtins(model) for model in run_record.read(folder).models]
+
+
+def settings(*more: str) -> list[str]:
+    return [word for setting in (*SETTINGS, *more) for word in ("--set", setting)]
+
+
+def in_containers(lab: Lab, bucket: str, *more: str) -> list[str]:
+    """Arguments of a run in the lab."""
+    arguments = ["--runner", "docker", "--images", str(TABLE), "--network", lab.network, *lab.stores(bucket)]
+    return [*arguments, *settings(f"teacher.base_url={lab.teacher_url}", *more)]
+
+
+@pytest.fixture(scope="module")
+def as_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the same run with tasks as processes."""
+    home = tmp_path_factory.mktemp("processes")
+    status, output = command.run(home, *settings())
+    assert status == 0, output + command.log_of(home)[-5000:]
+    return home / "latest"
+
+
+@pytest.fixture(scope="module")
+def bucket(lab: Lab) -> str:
+    return lab.s3.new_bucket()
+
+
+@pytest.fixture(scope="module")
+def home(lab: Lab, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Home of a finished run in containers."""
+    home = tmp_path_factory.mktemp("containers")
+    status, output = command.run(home, *in_containers(lab, bucket), environment=lab.environment())
+    assert status == 0, output + command.log_of(home)[-5000:]
+    return home
+
+
+def test_containers_and_processes_come_to_the_same(home: Path, as_processes: Path) -> None:
+    assert digests(home / "latest") == digests(as_processes)
+    assert len(digests(as_processes)) == 6
+    assert scores(home / "latest") == scores(as_processes)
+    rows = {row.task + row.shard: (row.rows_in, row.rows_kept, row.dropped) for row in ledger(home / "latest")}
+    assert rows == {row.task + row.shard: (row.rows_in, row.rows_kept, row.dropped) for row in ledger(as_processes)}
+
+
+def test_answers_models_and_pointer_are_in_the_store(home: Path, lab: Lab, bucket: str) -> None:
+    keys = [item.object_name for item in lab.s3.client.list_objects(bucket_name=bucket, recursive=True)]
+    assert any(key.startswith("responses/") for key in keys)
+    versions = {key.split("/")[2] for key in keys if key.startswith("models/versions/")}
+    assert len(versions) == 1 and any(key.endswith("model.safetensors") for key in keys)
+    decision = json.loads((home / "latest" / "decision.json").read_text())
+    assert ("models/champion.json" in keys) == bool(decision["promoted"])
+    assert not [key for key in keys if key.startswith("checkpoints/") and "checkpoint-" in key], "finished trainings leave none"
+    assert not (home / "shared" / "responses").exists(), "nothing of it is on this machine"
+
+
+def test_metrics_are_in_the_gateway_and_in_the_runs_folder(home: Path, lab: Lab) -> None:
+    with urllib.request.urlopen(f"{lab.gateway_url}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    run = (home / "latest").resolve().name
+    pushed = set(re.findall(rf'stage="(\w+)"[^\n]*run="{run}"|run="{run}"[^\n]*stage="(\w+)"', text))
+    stages = {name for pair in pushed for name in pair if name}
+    assert {"seeds", "synthesis", "solving", "contamination", "sft", "sampling", "judging", "preference_tuning", "evaluation"} <= stages
+    files = [path.name for path in (home / "latest" / "metrics").glob("*.prom")]
+    assert len(files) >= len({row.task + row.shard for row in ledger(home / "latest")})
+
+
+def test_a_second_run_runs_nothing(home: Path, lab: Lab, bucket: str) -> None:
+    paid = lab.teacher_counts()["paid"]
+    status, output = command.run(home, *in_containers(lab, bucket), environment=lab.environment())
+    assert status == 0, output
+    again = command.latest(home)
+    assert [stage.task for stage in again.stages if not stage.cached] == []
+    # One short request asks whether the teacher is there.
+    assert lab.teacher_counts()["paid"] == paid + 1
+
+
+def test_nothing_is_left_of_the_containers(home: Path, lab: Lab) -> None:
+    assert lab.client.containers.list(all=True, filters={"label": f"tutorloop.home={home.resolve()}"}) == []
+
+
+def until(condition: Callable[[], Any], process: Any, what: str, seconds: float = 600) -> Any:
+    """Wait for something during a run; gives it back."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        assert process.poll() is None, f"the run ended before {what}:\n{process.stdout.read()[-3000:]}"
+        time.sleep(0.05)
+    raise AssertionError(f"in {seconds:g} s: never {what}")
+
+
+def test_kills_and_outages_cost_time_and_nothing_else(lab: Lab, as_processes: Path, tmp_path: Path) -> None:
+    """SIGKILL to the containers of synthesis, SFT and sampling; teacher and store away for a minute: one run bears it all."""
+    bucket = lab.s3.new_bucket()
+    before = lab.teacher_counts()
+    process = command.start(tmp_path, *in_containers(lab, bucket, "rounds=1"), environment=lab.environment())
+
+    def kill(function: str, ready: Callable[[], Any]) -> None:
+        until(ready, process, f"{function} was at work")
+        for container in until(lambda: lab.tasks(tmp_path, function), process, f"{function} had a container"):
+            container.kill("SIGKILL")
+
+    try:
+        kill("synthesize", lambda: lab.teacher_counts()["paid"] > before["paid"] + 40)
+        until(lambda: lab.tasks(tmp_path, "solve"), process, "solving ran")
+        for service in (lab.teacher, lab.store):
+            service.leave()
+        time.sleep(60)
+        for service in (lab.teacher, lab.store):
+            service.come_back()
+        kill("sft", lambda: _keys(lab, bucket, "checkpoints/", "/complete"))
+        kill("sample", lambda: re.search(r'progress .*"sampling M1"', command.log_of(tmp_path)))
+        output, _ = process.communicate(timeout=900)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output + command.log_of(tmp_path)[-5000:]
+
+    folder = tmp_path / "latest"
+    log = command.log_of(tmp_path)
+    for function in ("synthesize", "sft", "sample"):
+        assert f"the container of {function} was killed" in log
+    (sft,) = [row for row in ledger(folder) if row.stage == "sft"]
+    assert sft.counts["resumed_at_step"] > 0
+    expected = {task: digest for task, digest in digests(as_processes).items() if "M3" not in task}
+    assert digests(folder) == expected
+    _no_answer_was_paid_twice(lab, before)
+
+
+def _keys(lab: Lab, bucket: str, prefix: str, end: str) -> list[str]:
+    found = lab.s3.client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True)
+    return [str(item.object_name) for item in found if str(item.object_name).endswith(end)]
+
+
+def _no_answer_was_paid_twice(lab: Lab, before: dict[str, Any]) -> None:
+    """All runs of this file ask the same; what a killed task had in flight was sent out and never arrived."""
+    after = lab.teacher_counts()
+    print(before, after)
+    in_flight = 2 * 16
+    assert after["distinct"] == before["distinct"] or before["distinct"] == 0
+    assert after["paid"] - before["paid"] <= after["distinct"] + in_flight
+
+
+def test_too_little_memory_is_told_with_the_setting(lab: Lab, tmp_path: Path) -> None:
+    arguments = ["--runner", "docker", "--images", str(TABLE), "--network", lab.network, "--memory", "220m", *settings()]
+    status, output = command.run(tmp_path, *arguments)
+    assert status == 1, output
+    assert "Traceback" not in output
+    error = command.latest(tmp_path).error
+    assert "base_model" in error and "out of memory" in error and "220m" in error and "--memory" in error
+    assert "student.base_model" in error
