@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -289,3 +290,17 @@ def fetch(uri: str, into: Path) -> Path:
     if parent.endswith(":/"):
         return open_store(uri).download("", into / name)
     return open_store(parent).download(name, into / name)
+
+
+@contextmanager
+def fetched(uri: str) -> Iterator[Path]:
+    """A file or folder on this machine for as long as it is needed; a copy is removed afterwards.
+
+    Args:
+        uri: As for ``fetch``.
+
+    Raises:
+        StoreError: There is nothing at ``uri``, or the store cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
+        yield fetch(uri, Path(scratch))
