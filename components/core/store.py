@@ -76,13 +76,14 @@ class Store(ABC):
 
         Each file appears whole or not at all; a folder does not appear at once, so write what refers to it last.
         """
-        if source.is_file():
-            self._upload_file(source, key)
-            return
-        if not source.is_dir():
-            raise StoreError(f"{source} cannot be stored in {self.uri}: there is no such file or folder")
-        for file in sorted(item for item in source.rglob("*") if item.is_file()):
-            self._upload_file(file, f"{key}/{file.relative_to(source).as_posix()}")
+        with _as_store_error(source):
+            if source.is_file():
+                self._upload_file(source, key)
+                return
+            if not source.is_dir():
+                raise StoreError(f"{source} cannot be stored in {self.uri}: there is no such file or folder")
+            for file in sorted(item for item in source.rglob("*") if item.is_file()):
+                self._upload_file(file, f"{key}/{file.relative_to(source).as_posix()}")
 
     def download(self, key: str, target: Path) -> Path:
         """Copy the value under ``key`` to the file ``target``, or everything below ``key/`` to the folder ``target``.

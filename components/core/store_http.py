@@ -65,11 +65,11 @@ class Outage:
             reason: For what is printed.
         """
         now = time.monotonic()
-        if self._since is None:
-            self._since = now
+        # Another thread may find the server back at any time.
+        began = self._since = now if self._since is None else self._since
         # A request that fails late in an outage does not get the whole time anew.
-        left = self._limit - (now - min(since, self._since))
-        if left > 0 and now - self._since >= _QUIET_S and now - self._told >= _REPEAT_S:
+        left = self._limit - (now - min(since, began))
+        if left > 0 and now - began >= _QUIET_S and now - self._told >= _REPEAT_S:
             self._told = now
             print(f"the store at {self._endpoint} {reason}, trying for another {left:.0f} s", flush=True)
         return left
@@ -98,6 +98,8 @@ class Patience(urllib3.Retry):
             status_forcelist=[500, 502, 503, 504],
             # The last answer names the cause in its body.
             raise_on_status=False,
+            # It may ask for hours.
+            respect_retry_after_header=False,
             backoff_factor=0.2,
             backoff_max=2,
             backoff_jitter=0.2,

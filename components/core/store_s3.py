@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -94,7 +94,7 @@ class S3Store(Store):
 
     def read(self, key: str) -> bytes:
         value = io.BytesIO()
-        self._receive(key, lambda: value)
+        self._receive(key, value)
         return value.getvalue()
 
     def write(self, key: str, data: bytes) -> None:
@@ -161,14 +161,13 @@ class S3Store(Store):
 
     def _download_file(self, key: str, target: Path) -> None:
         with target.open("wb") as handle:
-            self._receive(key, lambda: handle)
+            self._receive(key, handle)
 
-    def _receive(self, key: str, sink: Callable[[], Any]) -> None:
-        """Write an object to ``sink``, from its beginning at every attempt, and compare its checksum."""
+    def _receive(self, key: str, target: BinaryIO) -> None:
+        """Write an object to ``target``, from its beginning at every attempt, and compare its checksum."""
         name = self._name(key)
 
         def receive() -> tuple[str, str | None]:
-            target = sink()
             target.seek(0)
             target.truncate()
             digest = hashlib.sha256()
@@ -208,14 +207,15 @@ class S3Store(Store):
 
         Single requests are repeated below, by the connections.
         """
-        for attempt in range(1, TRANSFERS + 1):
+        begun = 0
+        while True:
+            begun += 1
             try:
                 return operation()
             except (urllib3.exceptions.HTTPError, MinioException, ValueError) as error:
-                if attempt == TRANSFERS or not _broke_off(error):
+                if begun == TRANSFERS or not _broke_off(error):
                     raise self._failure(error, key, writing) from None
-            time.sleep(0.2 * attempt)
-        raise AssertionError
+            time.sleep(0.2 * begun)
 
     def _failure(self, error: Exception, key: str, writing: bool) -> StoreError:
         if isinstance(error, S3Error):

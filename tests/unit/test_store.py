@@ -149,6 +149,13 @@ def test_a_full_disk_is_told_and_the_old_value_stays(small_disk: Path) -> None:
     assert [path.name for path in small_disk.iterdir()] == ["value"]
 
 
+def test_a_download_that_fills_the_disk_is_told_and_leaves_nothing(store: Store, small_disk: Path) -> None:
+    store.write("model/weights", b"x" * 200_000)
+    with pytest.raises(StoreError, match=r"the disk is full(.|\n)*free space"):
+        store.download("model", small_disk)
+    assert list(small_disk.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
