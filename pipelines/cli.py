@@ -11,6 +11,7 @@ import click
 
 from components.core import data_folder
 from components.core.errors import TutorLoopError
+from components.core.store import is_remote
 from pipelines.cli_images import compile_package, images
 
 
@@ -23,15 +24,22 @@ cli.add_command(images)
 cli.add_command(compile_package)
 
 
+def _data(context: click.Context, option: click.Parameter, uri: str | None) -> str | None:
+    """Tasks run in other folders, so that they need the whole path."""
+    if uri is None or is_remote(uri):
+        return uri
+    if not Path(uri).is_dir():
+        raise click.BadParameter(f"{uri!r} is no folder; give an existing one, or s3://bucket/prefix", context, option)
+    return str(Path(uri).resolve())
+
+
 def _home(function: Callable[..., None]) -> Callable[..., None]:
     """The options that say where runs, stores and data are."""
     options = [
         click.option(
             "--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
         ),
-        click.option(
-            "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that {data} in a profile stands for."
-        ),
+        click.option("--data", metavar="URI", callback=_data, help="What {data} in a profile stands for: a folder or s3://bucket/prefix."),
         *(
             click.option(f"--{name}", metavar="URI", help=f"Store of {what}: a folder or s3://bucket/prefix.")
             for name, what in _STORES.items()
@@ -45,13 +53,13 @@ def _home(function: Callable[..., None]) -> Callable[..., None]:
 _STORES = {"responses": "the teacher's answers", "checkpoints": "work in progress", "models": "published models"}
 
 
-def _use_data(data: Path | None) -> None:
+def _use_data(data: str | None) -> None:
     if data is not None:
-        os.environ[data_folder.VARIABLE] = str(data.resolve())
+        os.environ[data_folder.VARIABLE] = data
 
 
 @cli.command()
-@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or path of a YAML file.")
+@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or a YAML file: path or s3://bucket/key.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example sft.learning_rate=1e-5.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
 @click.option(
@@ -70,7 +78,7 @@ def run(
     network: str,
     memory: str,
     home: Path,
-    data: Path | None,
+    data: str | None,
     **stores: str | None,
 ) -> None:
     """Run a profile from seeds to report on this machine."""
@@ -103,7 +111,7 @@ def profiles() -> None:
 @cli.command()
 @click.option("--port", default=0, show_default=True, help="Port; 0 lets the operating system choose.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--answer-key", multiple=True, metavar="FILE", help="JSON Lines of problems with worked solutions; may be given again.")
+@click.option("--answer-key", multiple=True, metavar="URI", help="Problems with worked solutions (JSON Lines), path or s3://; repeatable.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the server, for example faults.latency_s=0.2.")
 def teacher(port: int, host: str, answer_key: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Start the offline teacher: an OpenAI-compatible server that needs no model."""
@@ -122,11 +130,11 @@ def teacher(port: int, host: str, answer_key: tuple[str, ...], settings: tuple[s
 
 
 @cli.command()
-@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or path of a YAML file.")
+@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or a YAML file: path or s3://bucket/key.")
 @click.option("--arm", "arms", multiple=True, metavar="NAME:SETTING[;SETTING...]", help="An arm and what it changes; once for each arm.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
 @_home
-def study(profile: str, arms: tuple[str, ...], seeds: str, home: Path, data: Path | None, **stores: str | None) -> None:
+def study(profile: str, arms: tuple[str, ...], seeds: str, home: Path, data: str | None, **stores: str | None) -> None:
     """Rerun a profile over seeds and arms; print the table with paired intervals."""
     from pipelines.study import run_study
 

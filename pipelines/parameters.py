@@ -15,6 +15,7 @@ from components.contamination.options import ContaminationOptions
 from components.core import data_folder
 from components.core.errors import InputError, ParameterError
 from components.core.options import Options, parse_options
+from components.core.store import MissingKeyError, fetched
 from components.evaluation.options import EvaluationOptions
 from components.judging.options import JudgingOptions
 from components.offline_teacher.options import OfflineTeacherOptions
@@ -84,12 +85,13 @@ def load(profile: str, overrides: Sequence[str] = ()) -> RunOptions:
     """Read a profile, apply overrides and check everything.
 
     Args:
-        profile: Name of a profile that comes with TutorLoop, or path of a YAML file.
+        profile: Name of a profile that comes with TutorLoop, or a YAML file: its path, or ``s3://bucket/key``.
         overrides: ``name=value`` pairs with dotted names (``sft.learning_rate=1e-5``, ``seed=1``); values are YAML.
 
     Raises:
         InputError: The file is missing or not YAML.
         ParameterError: A name or value is wrong.
+        StoreError: The store that holds the file cannot be reached.
     """
     return check(assignments(overrides, _read(profile)))
 
@@ -117,18 +119,23 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(
 
 
 def _read(profile: str) -> dict[str, Any]:
-    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
-    if not path.is_file():
-        if path.parent == PROFILES:
-            raise ParameterError("--profile", profile, "one of " + ", ".join(profile_names()) + ", or the path of a YAML file")
-        raise InputError("no such profile", path, hint="give the path of an existing YAML file")
+    uri = profile
+    if not profile.endswith((".yaml", ".yml")):
+        if profile not in profile_names():
+            raise ParameterError(
+                "--profile", profile, "one of " + ", ".join(profile_names()) + ", or a YAML file (path or s3://bucket/key)"
+            )
+        uri = str(PROFILES / f"{profile}.yaml")
     try:
-        values = yaml.load(path.read_text(), Loader=_Loader)
+        with fetched(uri) as path:
+            values = yaml.load(path.read_bytes(), Loader=_Loader)
+    except (MissingKeyError, IsADirectoryError) as error:
+        raise InputError("no such profile", uri, hint="give the path, or s3://bucket/key, of an existing YAML file") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise InputError(f"not YAML: {error}", path, mark.line + 1 if mark else 0, "correct the file") from error
+        raise InputError(f"not YAML: {error}", uri, mark.line + 1 if mark else 0, "correct the file") from error
     if not isinstance(values, dict):
-        raise InputError("not a mapping of parameters", path, hint="start from a copy of a profile that comes with TutorLoop")
+        raise InputError("not a mapping of parameters", uri, hint="start from a copy of a profile that comes with TutorLoop")
     return values
 
 

@@ -1,4 +1,4 @@
-"""``{data}`` in a URI of a profile: the folder of data sets, which differs from machine to machine and is no parameter."""
+"""``{data}`` in a URI of a profile: the folder of data sets (or ``s3://bucket/prefix``), which differs from machine to machine."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ def expand(uri: str, name: str) -> str:
     folder = os.environ.get(VARIABLE)
     if not folder:
         raise ParameterError(name, uri, f"a URI with {MARK} only when the environment variable {VARIABLE} names the folder")
-    return uri.replace(MARK, folder)
+    return uri.replace(MARK, folder.rstrip("/"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -23,8 +25,8 @@ class MissingKeyError(StoreError):
 class Store(ABC):
     """Bytes and files under slash-separated keys below one URI.
 
-    A reader never sees half of what ``write``, ``create`` or the upload of one file puts there. All methods may be called from
-    several threads and processes at once.
+    A reader never sees half of what ``write``, ``create`` or the upload of one file puts there, nor half of a download. All methods
+    may be called from several threads and processes at once, and files of any size go through in constant memory.
     """
 
     uri: str
@@ -61,7 +63,8 @@ class Store(ABC):
     def _upload_file(self, source: Path, key: str) -> None: ...
 
     @abstractmethod
-    def _download_file(self, key: str, target: Path) -> None: ...
+    def _download_file(self, key: str, target: Path) -> None:
+        """Write the value under ``key`` to the new file ``target``."""
 
     def delete_folder(self, prefix: str) -> None:
         """Remove every value below ``prefix/``."""
@@ -73,16 +76,21 @@ class Store(ABC):
 
         Each file appears whole or not at all; a folder does not appear at once, so write what refers to it last.
         """
-        if source.is_file():
-            self._upload_file(source, key)
-            return
-        if not source.is_dir():
-            raise StoreError(f"{source} cannot be stored in {self.uri}: there is no such file or folder")
-        for file in sorted(item for item in source.rglob("*") if item.is_file()):
-            self._upload_file(file, f"{key}/{file.relative_to(source).as_posix()}")
+        with _as_store_error(source):
+            if source.is_file():
+                self._upload_file(source, key)
+                return
+            if not source.is_dir():
+                raise StoreError(f"{source} cannot be stored in {self.uri}: there is no such file or folder")
+            for file in sorted(item for item in source.rglob("*") if item.is_file()):
+                self._upload_file(file, f"{key}/{file.relative_to(source).as_posix()}")
 
     def download(self, key: str, target: Path) -> Path:
         """Copy the value under ``key`` to the file ``target``, or everything below ``key/`` to the folder ``target``.
+
+        Args:
+            key: Of a value or of a folder of values; empty for everything in the store.
+            target: Where it goes; each file appears there whole or not at all.
 
         Returns:
             ``target``.
@@ -90,16 +98,21 @@ class Store(ABC):
         Raises:
             MissingKeyError: There is neither.
         """
-        if self.exists(key):
-            self._download_file(key, target)
+        if key and self.exists(key):
+            self._download_whole(key, target)
             return target
         prefix = f"{key.rstrip('/')}/" if key else ""
         found = list(self.list(prefix))
         if not found:
             raise MissingKeyError(f"{self.uri}: there is nothing under {key!r}", "check the name; list the store to see what it holds")
         for item in found:
-            self._download_file(item, target / item[len(prefix) :])
+            self._download_whole(item, target / item[len(prefix) :])
         return target
+
+    def _download_whole(self, key: str, target: Path) -> None:
+        with _partial(target) as partial:
+            self._download_file(key, partial)
+            partial.replace(target)
 
 
 class FolderStore(Store):
@@ -129,14 +142,14 @@ class FolderStore(Store):
                 raise MissingKeyError(f"{self.uri}: there is nothing under {key!r}") from error
 
     def write(self, key: str, data: bytes) -> None:
-        with self._partial(key) as partial:
+        with _partial(self.path(key)) as partial:
             _write_durably(partial, data)
             partial.replace(self.path(key))
 
     def create(self, key: str, data: bytes) -> bool:
         if self.exists(key):
             return False
-        with self._partial(key) as partial:
+        with _partial(self.path(key)) as partial:
             _write_durably(partial, data)
             try:
                 os.link(partial, self.path(key))
@@ -164,26 +177,24 @@ class FolderStore(Store):
                 shutil.rmtree(path)
 
     def _upload_file(self, source: Path, key: str) -> None:
-        with self._partial(key) as partial:
+        with _partial(self.path(key)) as partial:
             shutil.copyfile(source, partial)
             partial.replace(self.path(key))
 
     def _download_file(self, key: str, target: Path) -> None:
-        with _as_store_error(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.path(key), target)
+        shutil.copyfile(self.path(key), target)
 
-    @contextmanager
-    def _partial(self, key: str) -> Iterator[Path]:
-        """A temporary name beside the file of ``key``, removed in the end."""
-        path = self.path(key)
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        with _as_store_error(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                yield partial
-            finally:
-                partial.unlink(missing_ok=True)
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``, removed in the end."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    with _as_store_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _write_durably(path: Path, data: bytes) -> None:
@@ -213,6 +224,12 @@ def _as_store_error(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {error.strerror or error}", "check that the folder exists and that its disk works") from error
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as ``sha256sum`` prints it."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def check_key(key: str) -> None:
     """Refuse keys that would leave the store.
 
@@ -235,6 +252,8 @@ def open_store(uri: str) -> Store:
         AWS_ENDPOINT_URL: Address of the server, ``https`` unless it begins with ``http://``; AWS itself when not set.
         AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN: The keys.
         AWS_REGION: The region, ``us-east-1`` when not set.
+        TUTORLOOP_STORE_PATIENCE_S: Seconds to keep trying while a server that has answered before does not answer or fails, 180
+            when not set. The first contact fails after a few seconds: a wrong address is told at once.
 
     Raises:
         StoreError: The URI is malformed, the keys are missing or the folder cannot be made.
@@ -272,3 +291,17 @@ def fetch(uri: str, into: Path) -> Path:
     if parent.endswith(":/"):
         return open_store(uri).download("", into / name)
     return open_store(parent).download(name, into / name)
+
+
+@contextmanager
+def fetched(uri: str) -> Iterator[Path]:
+    """A file or folder on this machine for as long as it is needed; a copy is removed afterwards.
+
+    Args:
+        uri: As for ``fetch``.
+
+    Raises:
+        StoreError: There is nothing at ``uri``, or the store cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
+        yield fetch(uri, Path(scratch))

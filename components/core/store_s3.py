@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import base64
+import email.utils
+import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-import certifi
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.error import MinioException, S3Error
 
 from components.core.errors import StoreError
-from components.core.store import S3_SCHEMES, MissingKeyError, Store, check_key
+from components.core.store import S3_SCHEMES, MissingKeyError, Store, check_key, sha256_of
+from components.core.store_http import Connections
+
+T = TypeVar("T")
 
 MISSING = ("NoSuchKey", "NoSuchObject", "ResourceNotFound")
+NOT_ALLOWED = ("AccessDenied", "Forbidden")
 WRONG_KEYS = (
+    *NOT_ALLOWED,
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
-    "AccessDenied",
     "InvalidTokenId",
     "ExpiredToken",
-    "Forbidden",
     "AuthorizationHeaderMalformed",
 )
+WRONG_CLOCK = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
+LARGEST_SKEW_S = 900.0
+"""What S3 allows between the clocks of client and server."""
 FULL = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "XMinioAdminBucketQuotaExceeded")
+BROKEN_OFF = ("NoSuchUpload", "InvalidPart", "IncompleteBody", "RequestTimeout")
+"""An upload of which the server lost a part, in a restart for example."""
+TRANSFERS = 5
+"""Times that a transfer is begun before it is given up."""
+CHECKSUM = "sha256"
+PART_BYTES = 16 << 20
+MOST_PARTS = 10_000
 
 
 class KeysRefusedError(StoreError):
@@ -36,13 +52,13 @@ class KeysRefusedError(StoreError):
 
 
 class S3Store(Store):
-    """Objects of one bucket below one prefix.
+    """Objects of one bucket below one prefix. Each carries its SHA-256 in its metadata, which readers compare.
 
     Args:
         uri: ``s3://bucket`` or ``s3://bucket/prefix``.
 
     Raises:
-        StoreError: The URI is malformed or the keys are not in the environment.
+        StoreError: The URI is malformed, the keys are not in the environment, there is no such bucket, or no server answers.
     """
 
     def __init__(self, uri: str) -> None:
@@ -59,13 +75,7 @@ class S3Store(Store):
                 raise StoreError(
                     f"{uri}: the environment variable {name} is not set", "set the store's keys (in a cluster: the secret of the namespace)"
                 )
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=5, read=120),
-            maxsize=32,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
-            retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
-        )
+        self._connections = Connections(self.endpoint)
         try:
             self._client = Minio(
                 address.netloc,
@@ -74,7 +84,7 @@ class S3Store(Store):
                 session_token=os.environ.get("AWS_SESSION_TOKEN") or None,
                 secure=address.scheme == "https",
                 region=os.environ.get("AWS_REGION") or "us-east-1",
-                http_client=self._pool,
+                http_client=self._connections,
             )
         except ValueError as error:
             raise StoreError(
@@ -83,23 +93,33 @@ class S3Store(Store):
         self._require_bucket()
 
     def read(self, key: str) -> bytes:
-        with self._errors(key):
-            response = self._client.get_object(bucket_name=self.bucket, object_name=self._name(key))
-            try:
-                return bytes(response.read())
-            finally:
-                response.close()
-                response.release_conn()
+        value = io.BytesIO()
+        self._receive(key, value)
+        return value.getvalue()
 
     def write(self, key: str, data: bytes) -> None:
-        with self._errors(key):
-            self._client.put_object(bucket_name=self.bucket, object_name=self._name(key), data=io.BytesIO(data), length=len(data))
+        name, metadata = self._name(key), {CHECKSUM: hashlib.sha256(data).hexdigest()}
+        self._do(
+            key,
+            lambda: self._client.put_object(
+                bucket_name=self.bucket, object_name=name, data=io.BytesIO(data), length=len(data), metadata=metadata
+            ),
+            writing=True,
+        )
 
     def create(self, key: str, data: bytes) -> bool:
-        """As :meth:`Store.create`, by a PUT with ``If-None-Match: *``, which minio's own call cannot send."""
-        with self._errors(key):
-            address = self._client.get_presigned_url("PUT", bucket_name=self.bucket, object_name=self._name(key))
-            response = self._pool.request("PUT", address, body=data, headers={"If-None-Match": "*"})
+        """As :meth:`Store.create`, by a PUT with ``If-None-Match: *``, which minio's own call cannot send.
+
+        Nor can it sign metadata for it: the server checks what arrives by its MD5.
+        """
+        name = self._name(key)
+        headers = {"If-None-Match": "*", "Content-MD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()}
+
+        def put() -> urllib3.BaseHTTPResponse:
+            address = self._client.get_presigned_url("PUT", bucket_name=self.bucket, object_name=name)
+            return self._connections.request("PUT", address, body=data, headers=headers)
+
+        response = self._do(key, put, writing=True)
         if response.status == 200:
             return True
         # 409 is AWS's answer when another conditional write of this key is under way.
@@ -107,77 +127,137 @@ class S3Store(Store):
             # An attempt whose answer was lost may have been ours.
             return bool(response.retries and response.retries.history) and self.read(key) == data
         code = re.search(rb"<Code>(\w+)</Code>", response.data)
-        raise self._explain(code[1].decode() if code else f"HTTP {response.status}", "a conditional write was refused", key)
+        raise self._explain(code[1].decode() if code else f"HTTP {response.status}", "a conditional write was refused", response, key, True)
 
     def exists(self, key: str) -> bool:
+        name = self._name(key)
         try:
-            with self._errors(key):
-                self._client.stat_object(bucket_name=self.bucket, object_name=self._name(key))
+            self._do(key, lambda: self._client.stat_object(bucket_name=self.bucket, object_name=name))
         except MissingKeyError:
             return False
         return True
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        with self._errors(prefix):
+        def names() -> list[str]:
             found = self._client.list_objects(bucket_name=self.bucket, prefix=self.prefix + prefix, recursive=True)
-            return iter(sorted(str(item.object_name)[len(self.prefix) :] for item in found if not item.is_dir))
+            return sorted(str(item.object_name)[len(self.prefix) :] for item in found if not item.is_dir)
+
+        return iter(self._do(prefix, names))
 
     def delete(self, key: str) -> None:
-        with self._errors(key):
-            self._client.remove_object(bucket_name=self.bucket, object_name=self._name(key))
+        name = self._name(key)
+        self._do(key, lambda: self._client.remove_object(bucket_name=self.bucket, object_name=name), writing=True)
 
     def _upload_file(self, source: Path, key: str) -> None:
-        with self._errors(key):
-            self._client.fput_object(bucket_name=self.bucket, object_name=self._name(key), file_path=str(source))
+        name, metadata = self._name(key), {CHECKSUM: sha256_of(source)}
+        part_size = max(PART_BYTES, -(-source.stat().st_size // MOST_PARTS))
+        self._do(
+            key,
+            lambda: self._client.fput_object(
+                bucket_name=self.bucket, object_name=name, file_path=str(source), metadata=metadata, part_size=part_size
+            ),
+            writing=True,
+        )
 
     def _download_file(self, key: str, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with self._errors(key):
-            self._client.fget_object(bucket_name=self.bucket, object_name=self._name(key), file_path=str(target))
+        with target.open("wb") as handle:
+            self._receive(key, handle)
+
+    def _receive(self, key: str, target: BinaryIO) -> None:
+        """Write an object to ``target``, from its beginning at every attempt, and compare its checksum."""
+        name = self._name(key)
+
+        def receive() -> tuple[str, str | None]:
+            target.seek(0)
+            target.truncate()
+            digest = hashlib.sha256()
+            response = self._client.get_object(bucket_name=self.bucket, object_name=name)
+            try:
+                for block in response.stream(1 << 20):
+                    target.write(block)
+                    digest.update(block)
+            finally:
+                response.close()
+                response.release_conn()
+            return digest.hexdigest(), response.headers.get(f"x-amz-meta-{CHECKSUM}")
+
+        found, promised = self._do(key, receive)
+        if promised not in (None, found):
+            raise StoreError(
+                f"{self.uri}: {key} is damaged: its SHA-256 is {found}, stored was {promised}",
+                "delete it, so that it is made again, or put an intact copy in its place",
+            )
 
     def _require_bucket(self) -> None:
         """Some servers make a bucket at the first write: a mistyped name must not pass unseen."""
         try:
-            with self._errors(""):
-                missing = not self._client.bucket_exists(bucket_name=self.bucket)
+            missing = not self._do("", lambda: self._client.bucket_exists(bucket_name=self.bucket))
         except KeysRefusedError:
             # Keys that may write below a prefix need not be allowed to ask for the bucket.
             return
         if missing:
-            raise self._explain("NoSuchBucket", "", "")
+            raise self._explain("NoSuchBucket", "", None, "")
 
     def _name(self, key: str) -> str:
         check_key(key)
         return self.prefix + key
 
-    @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        """Turn every failure of the client into a StoreError that says who must act."""
-        try:
-            yield
-        except S3Error as error:
-            raise self._explain(str(error.code), str(error.message), key) from None
-        except urllib3.exceptions.HTTPError as error:
-            if isinstance(getattr(error, "reason", None), urllib3.exceptions.ResponseError):
-                raise StoreError(
-                    f"{self.uri}: the store at {self.endpoint} keeps failing ({_reason(error)})", "look at that server's log"
-                ) from None
-            raise StoreError(
-                f"{self.uri}: the store at {self.endpoint} cannot be reached ({_reason(error)})",
-                "check AWS_ENDPOINT_URL (http:// or https://, host, port) and that the server runs",
-            ) from None
-        except (InvalidResponseError, ServerError, MinioException, ValueError) as error:
-            raise StoreError(
-                f"{self.uri}: what answers at {self.endpoint} is no S3 server, or it is failing ({error})", "check AWS_ENDPOINT_URL"
-            ) from None
+    def _do(self, key: str, operation: Callable[[], T], writing: bool = False) -> T:
+        """Run an operation, again from its beginning when a transfer broke off; its failure is a StoreError that says who must act.
 
-    def _explain(self, code: str, message: str, key: str) -> StoreError:
+        Single requests are repeated below, by the connections.
+        """
+        begun = 0
+        while True:
+            begun += 1
+            try:
+                return operation()
+            except (urllib3.exceptions.HTTPError, MinioException, ValueError) as error:
+                if begun == TRANSFERS or not _broke_off(error):
+                    raise self._failure(error, key, writing) from None
+            time.sleep(0.2 * begun)
+
+    def _failure(self, error: Exception, key: str, writing: bool) -> StoreError:
+        if isinstance(error, S3Error):
+            return self._explain(str(error.code), str(error.message), error.response, key, writing)
+        reason = _reason(error)
+        if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER_FAILURE" in reason:
+            return StoreError(
+                f"{self.uri}: the server at {self.endpoint} does not speak TLS", "write http:// in AWS_ENDPOINT_URL, or the port of https"
+            )
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            return StoreError(
+                f"{self.uri}: the certificate of {self.endpoint} is not trusted ({reason})",
+                "name the file of the authority that signed it in SSL_CERT_FILE",
+            )
+        if isinstance(error, urllib3.exceptions.HTTPError):
+            return StoreError(
+                f"{self.uri}: the store at {self.endpoint} cannot be reached ({reason})",
+                "check AWS_ENDPOINT_URL (http:// or https://, host, port) and that the server runs, then run again; finished work is kept",
+            )
+        return self._no_s3_server(reason)
+
+    def _explain(self, code: str, message: str, response: urllib3.BaseHTTPResponse | None, key: str, writing: bool = False) -> StoreError:
+        status = response.status if response else 0
         if code == "NoSuchBucket":
             return StoreError(
                 f"{self.uri}: there is no bucket {self.bucket!r} at {self.endpoint}", "make the bucket, or correct the address of the store"
             )
         if code in MISSING:
             return MissingKeyError(f"{self.uri}: there is nothing under {key!r}")
+        # The answer to a HEAD request has no body, so that it names no cause.
+        skew = _clock_skew_s(response.headers) if response and status == 403 else 0.0
+        if code in WRONG_CLOCK or abs(skew) > LARGEST_SKEW_S:
+            return StoreError(
+                f"{self.uri}: the store at {self.endpoint} refuses requests of this machine, whose clock is {abs(skew) / 60:.0f} minutes "
+                f"{'ahead of' if skew > 0 else 'behind'} the server's",
+                "set this machine's clock, or the server's",
+            )
+        if writing and code in NOT_ALLOWED and self._may_read():
+            return KeysRefusedError(
+                f"{self.uri}: these keys may read from the store at {self.endpoint}, but not write to it ({code}, {key!r})",
+                "let the owner of the bucket allow these keys to write, or set other keys",
+            )
         if code in WRONG_KEYS:
             return KeysRefusedError(
                 f"{self.uri}: the store at {self.endpoint} refuses these keys ({code})",
@@ -187,7 +267,40 @@ class S3Store(Store):
             return StoreError(
                 f"{self.uri}: the store is full ({code})", "free space or raise the quota, then run again; finished work is kept"
             )
+        if code == "BadRequest":
+            return self._no_s3_server("HTTP 400")
+        if status >= 500:
+            return StoreError(
+                f"{self.uri}: the store at {self.endpoint} keeps failing ({code}: {message})",
+                "see that its disk is not full and look at that server's log, then run again; finished work is kept",
+            )
         return StoreError(f"{self.uri}: {code}: {message}")
+
+    def _no_s3_server(self, reason: str) -> StoreError:
+        """Servers that expect TLS answer plain requests in plain HTTP, with 400."""
+        return StoreError(
+            f"{self.uri}: what answers at {self.endpoint} is no S3 server, or it expects https:// ({reason})",
+            "check AWS_ENDPOINT_URL (http:// or https://, host, port)",
+        )
+
+    def _may_read(self) -> bool:
+        try:
+            self._client.bucket_exists(bucket_name=self.bucket)
+        except (urllib3.exceptions.HTTPError, MinioException):
+            return False
+        return True
+
+
+def _broke_off(error: Exception) -> bool:
+    if isinstance(error, S3Error):
+        return error.code in BROKEN_OFF
+    return isinstance(error, urllib3.exceptions.HTTPError) and not isinstance(error, urllib3.exceptions.MaxRetryError)
+
+
+def _clock_skew_s(headers: Mapping[str, str]) -> float:
+    """Seconds that this machine's clock is ahead of the server's; 0 when the server does not tell its time."""
+    served = email.utils.parsedate_to_datetime(headers["Date"]) if "Date" in headers else None
+    return time.time() - served.timestamp() if served else 0.0
 
 
 def _reason(error: BaseException) -> str:

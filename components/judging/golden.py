@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from components.core.answers import extract_answer
 from components.core.data_folder import expand
 from components.core.errors import InputError
 from components.core.records import Record, read_records
-from components.core.store import fetch
+from components.core.store import fetched
 
 GOLDEN = Path(__file__).parent / "golden.jsonl"
 """Our own responses with known verdicts; none of them needs symbolic algebra."""
@@ -66,8 +65,8 @@ def golden_rows(uris: Sequence[str] = ()) -> list[GoldenRow]:
     """
     rows = list(read_records(GOLDEN, GoldenRow))
     for index, uri in enumerate(uris):
-        with tempfile.TemporaryDirectory() as scratch:
-            rows += _read(fetch(expand(uri, f"judging.golden[{index}]"), Path(scratch)))
+        with fetched(expand(uri, f"judging.golden[{index}]")) as path:
+            rows += _read(path)
     return rows
 
 

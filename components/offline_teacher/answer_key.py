@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.core.records import Problem, normalise_question, read_records
+from components.core.store import fetched
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,20 @@ class AnswerKey:
     def load(cls, paths: Iterable[str | Path]) -> AnswerKey:
         """Read JSON Lines files of Problem rows.
 
+        Args:
+            paths: Files, or ``s3://bucket/key``.
+
         Raises:
-            InputError: A file is missing or a row is malformed; names the line.
+            InputError: A row is malformed; names the line.
+            StoreError: There is no such file, or the store cannot be reached.
         """
-        return cls(row for path in paths for row in read_records(path, Problem))
+
+        def rows() -> Iterator[Problem]:
+            for path in paths:
+                with fetched(str(path)) as file:
+                    yield from read_records(file, Problem)
+
+        return cls(rows())
 
     def __len__(self) -> int:
         return len(self._entries)

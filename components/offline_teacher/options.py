@@ -42,7 +42,7 @@ class OfflineTeacherOptions(Options, frozen=True, kw_only=True):
     model: str = "offline-teacher"
     """Name in /v1/models; requests may name any model."""
     answer_key: tuple[str, ...] = ()
-    """JSON Lines files of Problem rows, whose solutions are served as they are."""
+    """JSON Lines files of Problem rows (paths or ``s3://bucket/key``), whose solutions are served as they are."""
     max_steps: Annotated[int, Meta(ge=1, le=4)] = 4
     """Largest number of steps of the problems that it writes."""
     max_number: Annotated[int, Meta(ge=20)] = 60

@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from components.core.errors import StoreError
-from components.core.store import MissingKeyError, Store
+from components.core.store import MissingKeyError, Store, sha256_of
 from components.promotion.records import Manifest, ManifestFile, Pointer
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -38,12 +38,7 @@ def _claim_key(generation: int) -> str:
 
 def list_files(files: Mapping[str, Path]) -> list[ManifestFile]:
     """Digests and sizes of files, sorted by the path that they have within the version."""
-    found = []
-    for name, path in sorted(files.items()):
-        with path.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        found.append(ManifestFile(path=name, sha256=digest, bytes=path.stat().st_size))
-    return found
+    return [ManifestFile(path=name, sha256=sha256_of(path), bytes=path.stat().st_size) for name, path in sorted(files.items())]
 
 
 def version_name(files: Iterable[ManifestFile]) -> str:

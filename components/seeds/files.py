@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -90,12 +89,6 @@ def locate(uri: str, split: str, scratch: Path) -> list[Path]:
         listing = ", ".join(path.name for path in files) or "no .jsonl, .json or .xml file"
         raise InputError(f"no file of the split {split!r} in this folder ({listing})", uri, hint="name the file itself, or another split")
     return chosen
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, as ``sha256sum`` prints it."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_rows(path: Path) -> Iterator[RawRow]:

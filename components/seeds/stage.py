@@ -14,9 +14,10 @@ from components.core.data_folder import expand
 from components.core.errors import ParameterError
 from components.core.records import Problem, write_records
 from components.core.stage import StageRun
+from components.core.store import sha256_of
 from components.seeds.adapters import check_options, to_problem
 from components.seeds.builtin import builtin_problems
-from components.seeds.files import RawRow, locate, read_rows, sha256_of
+from components.seeds.files import RawRow, locate, read_rows
 from components.seeds.formats import FormatError
 from components.seeds.hub import PREFIX, hub_rows
 from components.seeds.options import SeedsOptions, SourceOptions

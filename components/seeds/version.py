@@ -7,7 +7,8 @@ from pathlib import Path
 
 from components.core.data_folder import expand
 from components.core.records import row_id
-from components.seeds.files import locate, sha256_of
+from components.core.store import sha256_of
+from components.seeds.files import locate
 from components.seeds.hub import PREFIX
 from components.seeds.options import SeedsOptions
 from components.seeds.select import resolve_split

@@ -44,9 +44,8 @@ class Checkpoints:
         Incomplete ones are removed, so that the trainer's rotation never prefers one to a complete checkpoint.
         """
         if self.remote:
-            names = [key.split("/")[-2] for key in self.store.list(f"{self.key}/{PREFIX}") if key.endswith(f"/{MARKER}")]
-            if names:
-                newest = max(names, key=_step)
+            newest = max((name for name, marked in self._stored().items() if marked), key=_step, default=None)
+            if newest:
                 self.store.download(f"{self.key}/{newest}", self.folder / newest)
         complete = []
         for path in self.folder.glob(f"{PREFIX}*"):
@@ -66,13 +65,28 @@ class Checkpoints:
         self.store.upload(path, f"{self.key}/{name}")
         self.store.write(f"{self.key}/{name}/{MARKER}", str(step).encode())
         (path / MARKER).write_text(str(step))
-        for old in {key.split("/")[-2] for key in self.store.list(f"{self.key}/{PREFIX}")} - {name}:
-            self.store.delete_folder(f"{self.key}/{old}")
+        for old in self._stored().keys() - {name}:
+            self._remove(old)
 
     def discard(self) -> None:
         """Remove everything: the training's result is saved."""
+        for name in self._stored():
+            self._remove(name)
         self.store.delete_folder(self.key)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _stored(self) -> dict[str, bool]:
+        """The names of the checkpoints in the store, and whether each is complete."""
+        stored: dict[str, bool] = {}
+        for key in self.store.list(f"{self.key}/{PREFIX}"):
+            name, _, file = key.removeprefix(f"{self.key}/").partition("/")
+            stored[name] = stored.get(name, False) or file == MARKER
+        return stored
+
+    def _remove(self, name: str) -> None:
+        """The marker goes first: a kill in between must not leave a complete checkpoint without its files."""
+        self.store.delete(f"{self.key}/{name}/{MARKER}")
+        self.store.delete_folder(f"{self.key}/{name}")
 
 
 def _step(name: str) -> int:

@@ -14,12 +14,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from minio import Minio
 
 from pipelines import containers, images
 from pipelines.images import ImageTable
 from tests.conftest import ROOT
-from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.s3 import ADMINISTRATOR, identity
 
+S3_PORT = 8333
 TABLE = ROOT / images.DEFAULT_TABLE
 
 
@@ -55,8 +57,7 @@ class Lab:
         table: The built images.
         network: Name of the network.
         teacher: The offline teacher.
-        store: The S3 server's container.
-        s3: The S3 server.
+        store: The S3 server.
         gateway: The Pushgateway.
     """
 
@@ -65,7 +66,6 @@ class Lab:
     network: str
     teacher: Service
     store: Service
-    s3: S3Server
     gateway: Service
 
     @property
@@ -74,13 +74,28 @@ class Lab:
         return f"http://{self.teacher.host}:{containers.TEACHER_PORT}/v1"
 
     @property
+    def s3(self) -> Minio:
+        """An administrator's client of the store."""
+        return Minio(f"{self.store.host}:{S3_PORT}", *ADMINISTRATOR.values(), secure=False, region="us-east-1")
+
+    @property
     def gateway_url(self) -> str:
         """Address of the Pushgateway."""
         return f"http://{self.gateway.host}:9091"
 
     def environment(self) -> dict[str, str]:
         """Variables of the command line that runs in this lab."""
-        return {**self.s3.environment(), "TUTORLOOP_PUSHGATEWAY": self.gateway_url}
+        return {"AWS_ENDPOINT_URL": f"http://{self.store.host}:{S3_PORT}", **ADMINISTRATOR, "TUTORLOOP_PUSHGATEWAY": self.gateway_url}
+
+    def new_bucket(self) -> str:
+        """Make a bucket and return its name."""
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        self.s3.make_bucket(bucket_name=name)
+        return name
+
+    def keys(self, bucket: str) -> list[str]:
+        """Everything in a bucket."""
+        return [str(item.object_name) for item in self.s3.list_objects(bucket_name=bucket, recursive=True)]
 
     def stores(self, bucket: str) -> list[str]:
         """Arguments that put all stores into a bucket."""
@@ -132,8 +147,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         teacher = start(1, references["offline-teacher"], ["--options", '{"faults": {"latency_s": 0.2}}'])
         store = start(2, base, ["/weed", *_s3_arguments(folder)], volumes=_mounts(folder, weed=_binary("weed")))
         gateway = start(3, base, ["/pushgateway"], volumes=_mounts(folder, pushgateway=_binary("prometheus-pushgateway")))
-        lab = Lab(client, table, name, teacher, store, S3Server(f"http://{store.host}:8333"), gateway)
-        _eventually(lab.s3.new_bucket, store)
+        lab = Lab(client, table, name, teacher, store, gateway)
+        _eventually(lab.new_bucket, store)
         _eventually(lab.teacher_counts, teacher)
         _eventually(lambda: urllib.request.urlopen(f"{lab.gateway_url}/-/ready", timeout=5).close(), gateway)
         yield lab
@@ -145,11 +160,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def _s3_arguments(folder: Path) -> list[str]:
-    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-    identities = [{"name": "admin", "credentials": credentials, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]
-    (folder / "s3.json").write_bytes(msgspec.json.encode({"identities": identities}))
+    users = [identity(ADMINISTRATOR, "Admin", "Read", "List", "Tagging", "Write")]
+    (folder / "s3.json").write_bytes(msgspec.json.encode({"identities": users}))
     (folder / "data").mkdir()
-    arguments = ["server", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-dir=/work/data", "-s3", "-s3.config=/work/s3.json", "-s3.port=8333"]
+    arguments = ["server", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-dir=/work/data", "-s3", "-s3.config=/work/s3.json", f"-s3.port={S3_PORT}"]
     return [
         *arguments,
         "-master.telemetry=false",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3 import s3_bucket, s3_server
+from tests.s3 import mortal_s3_bucket, mortal_s3_server, s3_bucket, s3_server
 
-__all__ = ["s3_bucket", "s3_server", "small_disk"]
+__all__ = ["mortal_s3_bucket", "mortal_s3_server", "s3_bucket", "s3_server", "small_disk"]
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,23 +92,67 @@ run(base, train, parse_options(SFTOptions, json.loads(options), "sft"), Killed("
 """
 
 
-@pytest.mark.parametrize("kind", ["folder", "s3"])
-def test_a_run_killed_by_sigkill_continues_to_the_same_weights(
-    base: Path, trained: tuple[Path, StageRun], kind: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    import json
-
-    checkpoints = str(tmp_path / "checkpoints") if kind == "folder" else f"{request.getfixturevalue('s3_bucket')}/checkpoints"
+def test_a_run_killed_by_sigkill_continues_to_the_same_weights(base: Path, trained: tuple[Path, StageRun], tmp_path: Path) -> None:
+    checkpoints = str(tmp_path / "checkpoints")
     options = {**BASICS, "checkpoint_seconds": 1e-6}
     arguments = [str(base), str(base.parent / "train.jsonl"), checkpoints, str(tmp_path / "M1"), json.dumps(options)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "M1").exists()
-    output, stage = tune(base, f"continued {kind}", checkpoints=checkpoints, **options)
+    output, stage = tune(base, "continued", checkpoints=checkpoints, **options)
     assert stage.counts["resumed_at_step"] == 6
     assert same_weights(trained[0], output)
     assert [point["step"] for point in stage.curves] == [point["step"] for point in trained[1].curves]
     assert not list(open_store(checkpoints).list())
+
+
+MACHINE = """
+import json, sys
+from pathlib import Path
+from components.core.options import parse_options
+from components.core.stage import StageRun
+from components.core.store import fetch
+from components.sft.options import SFTOptions
+from components.sft.stage import run
+from components.student.load import read_info
+
+address, options = sys.argv[1], parse_options(SFTOptions, json.loads(sys.argv[2]), "sft")
+inputs, stage = fetch(f"{address}/inputs", Path()), StageRun("sft")
+rows = str(inputs / "train.jsonl")
+run(str(inputs / "M0"), rows, options, stage, checkpoints=f"{address}/checkpoints", seed=1, output="M1")
+print(json.dumps([stage.counts["resumed_at_step"], read_info("M1").digest]))
+"""
+
+
+def start_machine(folder: Path, address: str, options: dict[str, Any]) -> subprocess.Popen[str]:
+    """Start the training where nothing lies on disk."""
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder), "HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", MACHINE, address, json.dumps(options)]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_trainer_killed_in_the_middle_resumes_on_another_machine(
+    base: Path, trained: tuple[Path, StageRun], s3_bucket: str, tmp_path: Path
+) -> None:
+    """The two machines share nothing but the store on S3: neither folders nor temporary files."""
+    store = open_store(s3_bucket)
+    store.upload(base, "inputs/M0")
+    store.upload(base.parent / "train.jsonl", "inputs/train.jsonl")
+    options = {**BASICS, "checkpoint_seconds": 1e-6}
+    process = start_machine(tmp_path / "one", s3_bucket, options)
+    while process.poll() is None and not any(key.endswith("/complete") for key in store.list("checkpoints/")):
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    shutil.rmtree(tmp_path / "one")
+    again = start_machine(tmp_path / "another", s3_bucket, options)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0
+    resumed_at, digest = json.loads(output.splitlines()[-1])
+    assert 0 < resumed_at < trained[1].counts["steps"]
+    assert digest == read_info(trained[0]).digest
+    assert not list(store.list("checkpoints/"))
 
 
 def test_adapters_are_merged_before_saving(base: Path) -> None:

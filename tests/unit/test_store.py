@@ -10,16 +10,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from minio.versioningconfig import ENABLED, VersioningConfig
 
 from components.core.errors import StoreError
 from components.core.store import MissingKeyError, Store, fetch, open_store
+from tests.s3 import S3Server
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "s3 with versioning"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "folder":
         return open_store(str(tmp_path / "store"))
-    return open_store(f"{request.getfixturevalue('s3_bucket')}/some/prefix")
+    address = request.getfixturevalue("s3_bucket")
+    if request.param == "s3 with versioning":
+        server: S3Server = request.getfixturevalue("s3_server")
+        server.client.set_bucket_versioning(bucket_name=address.removeprefix("s3://"), config=VersioningConfig(ENABLED))
+    return open_store(f"{address}/some/prefix")
 
 
 def test_a_value_is_read_back_replaced_and_deleted(store: Store) -> None:
@@ -30,6 +36,7 @@ def test_a_value_is_read_back_replaced_and_deleted(store: Store) -> None:
     store.delete("a/b.json")
     store.delete("a/b.json")
     assert not store.exists("a/b.json")
+    assert list(store.list()) == []
     with pytest.raises(MissingKeyError, match=r"a/b\.json"):
         store.read("a/b.json")
 
@@ -58,6 +65,9 @@ def test_create_writes_once(store: Store) -> None:
     assert store.create("lock", b"first")
     assert not store.create("lock", b"second")
     assert store.read("lock") == b"first"
+    store.delete("lock")
+    assert store.create("lock", b"third")
+    assert store.read("lock") == b"third"
 
 
 def test_of_many_creators_exactly_one_wins(store: Store) -> None:
@@ -84,8 +94,8 @@ def test_delete_folder_leaves_the_rest(store: Store) -> None:
 def test_files_and_folders_travel(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "model"
     (source / "nested").mkdir(parents=True)
-    # Twelve megabytes go to S3 in several parts.
-    weights = os.urandom(12 << 20)
+    # Twenty megabytes go to S3 in several parts.
+    weights = os.urandom(20 << 20)
     (source / "weights.bin").write_bytes(weights)
     (source / "nested" / "config.json").write_text("{}")
     store.upload(source, "models/v1")
@@ -139,13 +149,19 @@ def test_a_full_disk_is_told_and_the_old_value_stays(small_disk: Path) -> None:
     assert [path.name for path in small_disk.iterdir()] == ["value"]
 
 
+def test_a_download_that_fills_the_disk_is_told_and_leaves_nothing(store: Store, small_disk: Path) -> None:
+    store.write("model/weights", b"x" * 200_000)
+    with pytest.raises(StoreError, match=r"the disk is full(.|\n)*free space"):
+        store.download("model", small_disk)
+    assert list(small_disk.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret-1234"}, r"refuses these keys(.|\n)*AWS_SECRET_ACCESS_KEY"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "refuses these keys"),
         ({"AWS_ACCESS_KEY_ID": ""}, "AWS_ACCESS_KEY_ID is not set"),
-        ({"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret"}, "refuses these keys"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, r"127\.0\.0\.1:9 cannot be reached(.|\n)*AWS_ENDPOINT_URL"),
         ({"AWS_ENDPOINT_URL": "http://a b"}, "AWS_ENDPOINT_URL"),
     ],

@@ -27,8 +27,9 @@ def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _write(checkpoints: Checkpoints, step: int) -> None:
     folder = checkpoints.folder / f"checkpoint-{step}"
-    folder.mkdir(parents=True)
-    (folder / "weights").write_text(f"weights of step {step}")
+    (folder / "adapter").mkdir(parents=True)
+    for path in ("a first file", "adapter/weights", "weights"):
+        (folder / path).write_text(f"{path} of step {step}")
 
 
 def test_the_newest_complete_checkpoint_is_found_again_elsewhere(store_uri: str) -> None:
@@ -41,11 +42,26 @@ def test_the_newest_complete_checkpoint_is_found_again_elsewhere(store_uri: str)
     again = Checkpoints(store_uri, "task")
     found = again.latest()
     assert found is not None and found.name == "checkpoint-10"
-    assert (found / "weights").read_text() == "weights of step 10"
+    for path in ("a first file", "adapter/weights", "weights"):
+        assert (found / path).read_text() == f"{path} of step 10"
     assert not (again.folder / "checkpoint-11").exists()
     assert Checkpoints(store_uri, "another task").latest() is None
     again.discard()
     assert list(open_store(store_uri).list()) == []
+
+
+def test_killed_while_it_discards_it_leaves_no_checkpoint_without_its_files(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Checkpoints(store_uri, "task")
+    _write(first, 9)
+    first.finish(9)
+
+    def killed(prefix: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first.store, "delete_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.discard()
+    assert Checkpoints(store_uri, "task").latest() is None
 
 
 def test_finished_chunks_are_not_worked_on_again(store_uri: str) -> None:
