@@ -9,7 +9,7 @@ import base64
 import json
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from typing import Any
@@ -62,7 +62,7 @@ class Gateway:
 
     address: str
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
 
     def check(self) -> None:
         """Refuse an address that is none, or that holds credentials: addresses end up in logs.

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, Metric, disable_created_metrics, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, write_to_textfile
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from components.core.errors import ParameterError
@@ -48,9 +49,29 @@ _SAFE = re.compile(r"[\w .:/@+-]{1,64}")
 _seen: dict[str, set[str]] = {}
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
-registry = CollectorRegistry()
+
+
+class TaskRegistry(CollectorRegistry):
+    """Metrics of one task: all their values are dropped when another begins, since a file and a group of the gateway hold one task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._metrics: list[MetricWrapperBase] = []
+
+    def register(self, collector: Collector) -> None:
+        super().register(collector)
+        if isinstance(collector, MetricWrapperBase):
+            self._metrics.append(collector)
+
+    def clear(self) -> None:
+        """Drop all values."""
+        for metric in self._metrics:
+            metric.clear()
+
+
+registry = TaskRegistry()
 """Metrics of the task that this process runs; the teacher's client registers its own here."""
-pipeline_registry = CollectorRegistry()
+pipeline_registry = TaskRegistry()
 """Metrics that outlive their run: they stay until the next good retraining replaces them."""
 
 
@@ -156,6 +177,8 @@ def watched(task: StageRun) -> Iterator[None]:
     if settings.folder is None and settings.gateway is None:
         yield
         return
+    for content in (registry, pipeline_registry):
+        content.clear()
     _seen.clear()
     publisher = _Publisher(task, settings)
     publisher.start()
@@ -210,20 +233,6 @@ def run_end(run: str, *, failed: bool, seconds: float, folder: Path) -> None:
         _warn(error)
 
 
-class _TaskView(Collector):
-    """What a registry holds of one task: a group of the gateway refuses the labels of any other."""
-
-    def __init__(self, whole: CollectorRegistry, labels: dict[str, str]) -> None:
-        self._whole = whole
-        self._labels = labels
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._whole.collect():
-            metric.samples = [sample for sample in metric.samples if self._labels.items() <= sample.labels.items()]
-            if metric.samples:
-                yield metric
-
-
 class _Publisher(threading.Thread):
     """The thread that publishes one task's metrics; nothing that goes wrong here reaches the task."""
 
@@ -231,8 +240,6 @@ class _Publisher(threading.Thread):
         super().__init__(name="metrics", daemon=True)
         self._task = task
         self._labels = task_labels(task)
-        self._content = _TaskView(registry, self._labels)
-        self._lasting = _TaskView(pipeline_registry, self._labels)
         self._settings = settings
         self._ended = threading.Event()
         self._failed = False
@@ -270,17 +277,17 @@ class _Publisher(threading.Thread):
         if self._settings.folder is None:
             return
         name = re.sub(r"[^A-Za-z0-9]+", "-", f"{self._labels['task']}-{self._labels['shard']}").strip("-")
-        _write(self._content, self._settings.folder / f"{name}.prom")
+        _write(registry, self._settings.folder / f"{name}.prom")
         if self._outlives():
-            _write(self._lasting, self._settings.folder / "pipeline.prom")
+            _write(pipeline_registry, self._settings.folder / "pipeline.prom")
 
     def _push(self) -> None:
         gateway, labels, now = self._settings.gateway, self._labels, time.time()
         if gateway is None:
             return
-        gateway.replace(self._content, {name: labels[name] for name in ("pipeline", "run", "task", "shard")})
+        gateway.replace(registry, {name: labels[name] for name in ("pipeline", "run", "task", "shard")})
         if self._outlives():
-            gateway.update(self._lasting, {"pipeline": labels["pipeline"]})
+            gateway.update(pipeline_registry, {"pipeline": labels["pipeline"]})
         if self._ended.is_set() or now - self._cleaned >= CLEANING_S:
             self._cleaned = now
             for group in stale_groups(gateway.groups(), labels["pipeline"], labels["run"], labels["task"], now):
@@ -288,7 +295,7 @@ class _Publisher(threading.Thread):
 
     def _outlives(self) -> bool:
         """Whether there is something to say that outlives the run: only a task that ended well can say it."""
-        return self._ended.is_set() and not self._failed and next(self._lasting.collect(), None) is not None
+        return self._ended.is_set() and not self._failed and any(metric.samples for metric in pipeline_registry.collect())
 
 
 def _observe(task: StageRun, labels: dict[str, str], *, ended: bool, failed: bool) -> None:
