@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import threading
 import time
@@ -377,15 +376,15 @@ def comparison(opponent: str, right: int) -> PairedComparison:
 
 
 def test_the_champions_score_is_that_after_the_decision(metrics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def accuracies() -> tuple[float, float]:
+    def accuracies() -> tuple[float, float | None]:
         found = samples(metrics / "pipeline.prom")
         assert found["tutorloop_promotion_problems"][0][1] == 20
-        champion = found.get("tutorloop_champion_accuracy_ratio", [({}, math.nan)])
-        return found["tutorloop_candidate_accuracy_ratio"][0][1], champion[0][1]
+        champion = found.get("tutorloop_champion_accuracy_ratio")
+        return found["tutorloop_candidate_accuracy_ratio"][0][1], champion[0][1] if champion else None
 
     monkeypatch.setenv("TUTORLOOP_RUN", "none-yet")
     publish(tmp_path / "a", tmp_path / "models", promoted=False)
-    assert accuracies() == (0.6, pytest.approx(math.nan, nan_ok=True)), "there is no champion"
+    assert accuracies() == (0.6, None), "there is no champion"
     monkeypatch.setenv("TUTORLOOP_RUN", "promoted")
     version = publish(tmp_path / "b", tmp_path / "models", promoted=True)
     assert accuracies() == (0.6, 0.6)
@@ -399,20 +398,18 @@ def test_a_good_retraining_outlives_its_run(gateway: str, tmp_path: Path, monkey
     publish(tmp_path / "a", tmp_path / "models", promoted=True)
     whole = {"job": "tutorloop", "pipeline": "orca-math"}
 
-    def lasting() -> dict[str, tuple[str, float]]:
+    def lasting() -> dict[str, float]:
         [found] = [item for item in pushed(gateway) if item["labels"] == whole]
         return {
-            name: (family["metrics"][0]["labels"]["run"], float(family["metrics"][0]["value"]))
+            f"{name} {family['metrics'][0]['labels']['run']}": float(family["metrics"][0]["value"])
             for name, family in found.items()
             if name.startswith("tutorloop_")
         }
 
     first = lasting()
-    assert first["tutorloop_retraining_period_seconds"] == ("run-1", 604800) and first["tutorloop_champion_accuracy_ratio"] == (
-        "run-1",
-        0.6,
-    )
-    assert abs(first["tutorloop_last_good_retraining_timestamp_seconds"][1] - time.time()) < 60
+    assert first["tutorloop_retraining_period_seconds run-1"] == 604800
+    assert first["tutorloop_champion_accuracy_ratio run-1"] == 0.6
+    assert abs(first["tutorloop_last_good_retraining_timestamp_seconds run-1"] - time.time()) < 60
     monkeypatch.setenv("TUTORLOOP_RUN", "run-2")
     with pytest.raises(AssertionError):
         publish(tmp_path / "b", tmp_path / "models", promoted=False, fail=True)
@@ -420,4 +417,6 @@ def test_a_good_retraining_outlives_its_run(gateway: str, tmp_path: Path, monkey
     telemetry.run_end("run-2", failed=True, seconds=1.0, folder=tmp_path)
     assert lasting().items() >= first.items(), "the end of a run leaves it alone"
     publish(tmp_path / "c", tmp_path / "models", promoted=False)
-    assert lasting()["tutorloop_last_good_retraining_timestamp_seconds"] > first["tutorloop_last_good_retraining_timestamp_seconds"]
+    name = "tutorloop_last_good_retraining_timestamp_seconds"
+    assert f"{name} run-1" not in lasting() and lasting()[f"{name} run-2"] > first[f"{name} run-1"]
+    assert lasting()["tutorloop_champion_accuracy_ratio run-1"] == 0.6, "it stays the champion's until another measurement replaces it"
