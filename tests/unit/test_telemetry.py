@@ -118,6 +118,20 @@ def test_a_failed_task_says_so_and_how_far_it_came(metrics: Path) -> None:
     assert samples(metrics / "judging-0-1.prom")["tutorloop_stage_failed"][0][1] == 1
 
 
+def test_only_getting_further_is_progress(metrics: Path) -> None:
+    """A task that reports the same figure again and again is stuck."""
+    with stage_run("solving") as stage:
+        stage.progress(3, 10)
+        advanced = stage.advanced_at
+        time.sleep(0.05)
+        stage.progress(3, 10)
+        assert stage.advanced_at == advanced
+        stage.progress(4, 10)
+        assert stage.advanced_at > advanced
+    [(_, value)] = samples(metrics / "solving-0-1.prom")["tutorloop_stage_last_progress_timestamp_seconds"]
+    assert value == stage.advanced_at
+
+
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUTORLOOP_METRICS_DIR")
     monkeypatch.chdir(tmp_path)
