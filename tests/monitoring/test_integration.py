@@ -190,12 +190,27 @@ def test_a_failed_stage_reaches_the_alertmanager(monitoring: Monitoring, tmp_pat
     with pytest.raises(ZeroDivisionError), stage_run("sft", task="breaks on purpose"):
         _ = 1 // 0
 
-    def arrived() -> list[dict[str, Any]]:
-        active = get(monitoring.alertmanager, "/api/v2/alerts", active="true")
-        return [alert for alert in active if alert["labels"]["alertname"] == "TutorLoopRunFailed"]
-
-    monitoring.wait_for(arrived, "no alert came to the Alertmanager")
-    [alert] = arrived()
-    assert alert["labels"]["run"] == "broken-on-purpose" and alert["labels"]["severity"] == "critical"
+    [alert] = arrived(monitoring, "broken-on-purpose")
+    assert alert["labels"]["severity"] == "critical"
     assert alert["annotations"]["summary"] == "Run broken-on-purpose of orca-math failed"
     assert monitoring.query('count(ALERTS{alertname=~"TutorLoop.+",alertstate="firing"}) or vector(0)') == [1]
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_run_that_fails_before_any_stage_reaches_the_alertmanager(monitoring: Monitoring, tmp_path: Path) -> None:
+    environment = {"TUTORLOOP_PUSHGATEWAY": monitoring.pushgateway}
+    arguments = ("--set", "teacher.base_url=http://127.0.0.1:9/v1", "--set", "teacher.max_retries=0")
+    status, output = command.run(tmp_path, *arguments, environment=environment)
+    assert status == 1, output
+    assert len(arrived(monitoring, command.latest(tmp_path).id)) == 1
+
+
+def arrived(monitoring: Monitoring, run: str) -> list[dict[str, Any]]:
+    """The alerts about a failed run that the Alertmanager has been told of, once there is one."""
+
+    def found() -> list[dict[str, Any]]:
+        active = get(monitoring.alertmanager, "/api/v2/alerts", active="true")
+        return [alert for alert in active if alert["labels"]["alertname"] == "TutorLoopRunFailed" and alert["labels"]["run"] == run]
+
+    monitoring.wait_for(found, "no alert came to the Alertmanager")
+    return found()
