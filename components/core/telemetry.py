@@ -2,14 +2,7 @@
 
 Stages know nothing of it: ``stage_run`` watches their ``StageRun`` from a thread of its own, every few seconds and at the end, so
 that no gateway can slow a stage or make it fail. The thread also is the heartbeat that tells a task at work from a dead one.
-
-Environment:
-    TUTORLOOP_METRICS_DIR: Folder for one ``.prom`` file per task; nothing is written when it is not set.
-    TUTORLOOP_PUSHGATEWAY: Address of a Pushgateway (``http://host:port``); nothing is pushed when it is not set.
-    TUTORLOOP_PUSHGATEWAY_USER, TUTORLOOP_PUSHGATEWAY_PASSWORD: For basic authentication there.
-    TUTORLOOP_PUSH_INTERVAL_S: Seconds between two pushes, 5 when not set.
-    TUTORLOOP_RETRAINING_PERIOD_S: Seconds between two scheduled retrainings, for the alert that waits for the next one.
-    TUTORLOOP_RUN, TUTORLOOP_PIPELINE: Values of the ``run`` and ``pipeline`` labels.
+The environment says where metrics go: ``telemetry_settings``.
 """
 
 from __future__ import annotations
@@ -22,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +23,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from components.core.errors import ParameterError
-from components.core.pushgateway import UNREACHABLE, Gateway, groups_left_by, stale_groups
+from components.core.pushgateway import UNREACHABLE, groups_left_by, stale_groups
 from components.core.redaction import redact
+from components.core.telemetry_settings import Settings
 
 if TYPE_CHECKING:
     from components.core.stage import StageRun
@@ -100,45 +93,6 @@ _period = _gauge("retraining_period_seconds", "Time between two scheduled retrai
 _candidate = _gauge("candidate_accuracy_ratio", "Accuracy of the last candidate on the development problems", of=pipeline_registry)
 _champion = _gauge("champion_accuracy_ratio", "Accuracy of the champion on the same problems, after the decision", of=pipeline_registry)
 _problems = _gauge("promotion_problems", "Development problems behind both accuracies", of=pipeline_registry)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where metrics go, from the environment."""
-
-    folder: Path | None
-    gateway: Gateway | None
-    interval_s: float
-    period_s: float
-    """Seconds between scheduled retrainings; 0 when not known."""
-
-    @classmethod
-    def from_environment(cls) -> Settings:
-        """Read the environment.
-
-        Raises:
-            ParameterError: A variable's value is not valid; nothing was started.
-        """
-        folder, address = os.environ.get("TUTORLOOP_METRICS_DIR"), os.environ.get("TUTORLOOP_PUSHGATEWAY")
-        gateway = None
-        if address:
-            credentials = (os.environ.get(f"TUTORLOOP_PUSHGATEWAY_{part}", "") for part in ("USER", "PASSWORD"))
-            gateway = Gateway(address, *credentials)
-            gateway.check()
-        return cls(
-            folder=Path(folder) if folder else None,
-            gateway=gateway,
-            interval_s=_seconds_of("TUTORLOOP_PUSH_INTERVAL_S", 5.0),
-            period_s=_seconds_of("TUTORLOOP_RETRAINING_PERIOD_S", 0.0),
-        )
-
-
-def _seconds_of(name: str, default: float) -> float:
-    text = os.environ.get(name, "")
-    with contextlib.suppress(ValueError):
-        if not text or 0 < float(text) < float("inf"):
-            return float(text) if text else default
-    raise ParameterError(name, text, "a number of seconds above 0")
 
 
 def pipeline_label() -> str:

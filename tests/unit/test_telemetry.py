@@ -17,6 +17,7 @@ from components.core import telemetry
 from components.core.errors import InputError
 from components.core.records import Score
 from components.core.stage import stage_run
+from components.core.telemetry_settings import Settings
 from components.promotion.options import PromotionOptions
 from components.promotion.records import PairedComparison
 from components.teacher.metrics import TeacherMetrics
@@ -352,7 +353,7 @@ def test_credentials_are_sent_and_said_nowhere(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", f"http://127.0.0.1:{server.getsockname()[1]}/gateway/")
         monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY_USER", "pusher")
         monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY_PASSWORD", "hush-hush-hush")
-        gateway = telemetry.Settings.from_environment().gateway
+        gateway = Settings.from_environment().gateway
         assert gateway is not None and "hush" not in repr(gateway)
         for call in (lambda: gateway.remove({"run": "r"}), gateway.groups):
             with pytest.raises(gateway_module.UNREACHABLE):
