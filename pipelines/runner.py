@@ -17,7 +17,7 @@ from typing import IO
 
 import msgspec
 
-from components.core import data_folder
+from components.core import data_folder, telemetry
 from components.core.errors import InputError, TutorLoopError
 from components.core.records import StageRecord, read_records
 from components.core.store import is_remote
@@ -132,6 +132,7 @@ def run_profile(
                 failed_stage=display.failed_stage,
             )
             run_record.write(record, folder)
+            telemetry.run_end(folder.name, failed=status != 0, seconds=record.seconds, folder=folder / "metrics")
     if status != 0:
         raise RunFailedError(
             f"run {folder.name} failed{' in ' + record.failed_stage if record.failed_stage else ''}: {record.error}",

@@ -9,7 +9,6 @@ import ipaddress
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -28,9 +27,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from minio import Minio
 
+from tests.ports import free_ports
+
 ADMINISTRATOR = {"AWS_ACCESS_KEY_ID": "tutorloop-test", "AWS_SECRET_ACCESS_KEY": "tutorloop-test-secret-5f0c"}
-
-
 READ_ONLY = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret"}
 WITHOUT_RIGHTS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nobody-secret"}
 
@@ -61,7 +60,7 @@ class S3Server:
             identity(WITHOUT_RIGHTS, "Read:nothing"),
         ]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-        ports = dict(zip([*PORTS, TLS_PORT], _free_ports(len(PORTS) + 1), strict=True))
+        ports = dict(zip([*PORTS, TLS_PORT], free_ports(len(PORTS) + 1), strict=True))
         self.certificate, private_key = _self_signed(folder)
         self._command = [_weed(), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3"]
         self._command += [f"-s3.config={folder / 's3.json'}", *(f"-{name}={port}" for name, port in ports.items())]
@@ -168,17 +167,6 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
     plain = serialization.NoEncryption()
     files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain))
     return files
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
 
 
 def _weed() -> str:

@@ -35,6 +35,9 @@ class StageRun:
     Attributes:
         task: Name of the task within the run.
         shard: ``"index/count"``.
+        latest: Newest figures of the work in progress, for the metrics: ``loss``, ``learning_rate``, ``tokens_per_second``.
+        progress_ratio: Share of the work that is done, 0 to 1.
+        advanced_at: When the task last got further, in seconds since 1970; its start until it first does.
     """
 
     def __init__(self, stage: str, task: str = "", shard: str = "0/1") -> None:
@@ -52,8 +55,16 @@ class StageRun:
         self.scores: list[Score] = []
         self.examples: dict[str, list[dict[str, Any]]] = {}
         self.lineage: dict[str, Any] = {}
-        self._started = time.time()
+        self.latest: dict[str, float] = {}
+        self.progress_ratio = 0.0
+        self.advanced_at = self._started = time.time()
+        self._done = 0
         self._last_progress = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the task began."""
+        return time.time() - self._started
 
     def drop(self, reason: str, rows: int = 1) -> None:
         """Count rows that the stage does not hand on, under a short reason (``duplicate``, ``answer_too_long``)."""
@@ -68,13 +79,14 @@ class StageRun:
     def progress(self, done: int, total: int, unit: str = "rows", force: bool = False) -> None:
         """Print a progress line, at most one a second; the command line shows rate and time left."""
         now = time.time()
+        if done != self._done:
+            self._done, self.advanced_at = done, now
+        self.progress_ratio = done / total if total else 1.0
         if not force and done < total and now - self._last_progress < 1.0:
             return
         self._last_progress = now
-        seconds = max(now - self._started, 1e-6)
-        line = {"task": self.task, "shard": self.shard, "done": done, "total": total, "unit": unit, "seconds": round(seconds, 1)}
+        line = {"task": self.task, "shard": self.shard, "done": done, "total": total, "unit": unit, "seconds": round(self.seconds, 1)}
         print(PROGRESS_PREFIX + msgspec.json.encode(line).decode(), flush=True)
-        telemetry.stage_progress(self, done, total)
 
     def require_rows(self, what: str) -> None:
         """Refuse to hand on nothing.
@@ -89,16 +101,15 @@ class StageRun:
                 "look at the rows and reasons above; loosen the filter or give the stage more input",
             )
 
-    def record(self, status: str = "succeeded") -> StageRecord:
+    def record(self) -> StageRecord:
         """The StageRecord as of now."""
         started = datetime.datetime.fromtimestamp(self._started, datetime.UTC)
         return StageRecord(
             stage=self.stage,
             task=self.task,
             shard=self.shard,
-            status=status,
             started_at=started.isoformat(timespec="seconds"),
-            seconds=round(time.time() - self._started, 3),
+            seconds=round(self.seconds, 3),
             rows_in=self.rows_in,
             rows_kept=self.rows_kept,
             dropped=self.dropped,
@@ -136,28 +147,24 @@ def readable_errors(task: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stage_run(
-    stage: str, artifact: RecordArtifact, *, task: str = "", shard: str = "0/1", options: dict[str, Any] | None = None
+    stage: str, artifact: RecordArtifact | None = None, *, task: str = "", shard: str = "0/1", options: dict[str, Any] | None = None
 ) -> Iterator[StageRun]:
     """Run a stage's work: a StageRecord is written to ``artifact`` when it ends well; errors are those of ``readable_errors``.
 
     Args:
         stage: Name of the stage folder.
         artifact: Where the record goes; headline numbers also become the artifact's metadata, which Kubeflow shows as metrics.
+            None for a task whose work is not part of the ledger.
         task: Name within the run; the stage's name when empty.
         shard: ``"index/count"``.
         options: The stage's options as given, for the lineage.
     """
     run = StageRun(stage, task, shard)
     run.options = dict(options or {})
-    with readable_errors(run.task):
-        try:
-            yield run
-        except BaseException:
-            telemetry.stage_end(run.record("failed"))
-            raise
-        record = run.record()
-        write_record(artifact, record)
-        telemetry.stage_end(record)
+    with readable_errors(run.task), telemetry.watched(run):
+        yield run
+        if artifact is not None:
+            write_record(artifact, run.record())
 
 
 def write_record(artifact: RecordArtifact, record: StageRecord) -> None:

@@ -1,83 +1,298 @@
-"""Prometheus metrics of a task: a text file in the run's folder always, a push to a gateway when its address is set.
+"""Prometheus metrics of tasks and runs: text files in the run's folder always, pushes to a gateway when its address is set.
 
-Environment:
-    TUTORLOOP_METRICS_DIR: Folder for one ``.prom`` file per task; nothing is written when it is not set.
-    TUTORLOOP_PUSHGATEWAY: Address of a Pushgateway (``http://host:port``); nothing is pushed when it is not set.
-    TUTORLOOP_RUN, TUTORLOOP_PIPELINE: Values of the ``run`` and ``pipeline`` labels.
+Stages know nothing of it: ``stage_run`` watches their ``StageRun`` from a thread of its own, every few seconds and at the end, so
+that no gateway can slow a stage or make it fail. The thread also is the heartbeat that tells a task at work from a dead one.
+The environment says where metrics go: ``telemetry_settings``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, write_to_textfile
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
+
+from components.core.errors import ParameterError
+from components.core.pushgateway import UNREACHABLE, groups_left_by, stale_groups
+from components.core.redaction import redact
+from components.core.telemetry_settings import Settings
 
 if TYPE_CHECKING:
-    from components.core.records import StageRecord
     from components.core.stage import StageRun
 
 LABELS = ("pipeline", "run", "stage", "task", "shard")
+MAX_VALUES = 50
+"""Distinct values that a task may give to one further label (a drop reason, a benchmark)."""
+OTHER = "other"
+CLEANING_S = 60.0
+LAST_WAIT_S = 8.0
+"""The end of a task waits so long for its last push: for the call in progress and one more to run into their time limits."""
 
-registry = CollectorRegistry()
-"""The registry of this process: stages and the teacher client register their metrics here."""
+_SAFE = re.compile(r"[\w .:/@+-]{1,64}")
+_seen: dict[str, set[str]] = {}
 
-rows = Gauge("tutorloop_rows", "Rows of the task, by what happened to them", (*LABELS, "outcome"), registry=registry)
-progress = Gauge("tutorloop_progress_ratio", "Share of the task's work that is done", LABELS, registry=registry)
-seconds = Gauge("tutorloop_stage_seconds", "Wall time of the task", LABELS, registry=registry)
-failed = Gauge("tutorloop_stage_failed", "1 when the task ended with an error", LABELS, registry=registry)
-accuracy = Gauge("tutorloop_accuracy_ratio", "Greedy pass@1 of a model", (*LABELS, "model", "benchmark"), registry=registry)
-teacher = Gauge(
-    "tutorloop_teacher", "Teacher usage of the task: requests, cache hits, tokens, dollars", (*LABELS, "what"), registry=registry
-)
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def task_labels(task: StageRun | StageRecord) -> dict[str, str]:
+class TaskRegistry(CollectorRegistry):
+    """Metrics of one task: all their values are dropped when another begins, since a file and a group of the gateway hold one task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._metrics: list[MetricWrapperBase] = []
+
+    def register(self, collector: Collector) -> None:
+        super().register(collector)
+        if isinstance(collector, MetricWrapperBase):
+            self._metrics.append(collector)
+
+    def clear(self) -> None:
+        """Drop all values."""
+        for metric in self._metrics:
+            metric.clear()
+
+
+registry = TaskRegistry()
+"""Metrics of the task that this process runs; the teacher's client registers its own here."""
+pipeline_registry = TaskRegistry()
+"""Metrics that outlive their run: they stay until the next good retraining replaces them."""
+
+
+def _gauge(name: str, text: str, *labels: str, of: CollectorRegistry = registry) -> Gauge:
+    return Gauge(f"tutorloop_{name}", text, (*LABELS, *labels), registry=of)
+
+
+_running = _gauge("stage_running", "1 while the task works")
+_failed = _gauge("stage_failed", "1 when the task ended with an error")
+_seconds = _gauge("stage_seconds", "Wall time of the task, so far or in all")
+_progress = _gauge("stage_progress_ratio", "Share of the task's work that is done")
+_progress_time = _gauge("stage_last_progress_timestamp_seconds", "When the task last got further, since 1970")
+_rows_in = _gauge("rows_in", "Rows that the task was given")
+_rows_kept = _gauge("rows_kept", "Rows that the task handed on")
+_rows_dropped = _gauge("rows_dropped", "Rows that the task did not hand on, by reason", "reason")
+_memory = _gauge("memory_peak_bytes", "Most memory that the task's main process held so far", "device")
+_latest = {
+    "loss": _gauge("training_loss", "Training loss at the last logged step"),
+    "learning_rate": _gauge("training_learning_rate", "Learning rate at the last logged step"),
+    "tokens_per_second": _gauge("tokens_per_second", "Tokens trained on, or generated by the student, a second"),
+}
+_accuracy = _gauge("accuracy_ratio", "Greedy pass@1 of a model", "model", "benchmark")
+
+_retrained = _gauge("last_good_retraining_timestamp_seconds", "When a run last came to its decision, since 1970", of=pipeline_registry)
+_period = _gauge("retraining_period_seconds", "Time between two scheduled retrainings", of=pipeline_registry)
+_candidate = _gauge("candidate_accuracy_ratio", "Accuracy of the last candidate on the development problems", of=pipeline_registry)
+_champion = _gauge("champion_accuracy_ratio", "Accuracy of the champion on the same problems, after the decision", of=pipeline_registry)
+_problems = _gauge("promotion_problems", "Development problems behind both accuracies", of=pipeline_registry)
+
+
+def pipeline_label() -> str:
+    """Value of the ``pipeline`` label."""
+    return os.environ.get("TUTORLOOP_PIPELINE", "orca-math")
+
+
+def task_labels(task: StageRun) -> dict[str, str]:
     """Values of :data:`LABELS` for one task."""
-    return {
-        "pipeline": os.environ.get("TUTORLOOP_PIPELINE", "orca-math"),
-        "run": os.environ.get("TUTORLOOP_RUN", "none"),
-        "stage": task.stage,
-        "task": task.task,
-        "shard": task.shard,
-    }
+    run = os.environ.get("TUTORLOOP_RUN", "none")
+    return {"pipeline": pipeline_label(), "run": run, "stage": task.stage, "task": task.task, "shard": task.shard}
 
 
-def stage_progress(run: StageRun, done: int, total: int) -> None:
-    """Note how far the task is, and publish."""
-    progress.labels(**task_labels(run)).set(done / total if total else 1.0)
-    _publish(task_labels(run))
+def bounded(label: str, value: str) -> str:
+    """The value, or ``other`` for one that is no short plain name, or that comes after :data:`MAX_VALUES` others.
+
+    Args:
+        label: Name of the label that the value is for.
+        value: Wanted value: a reason, an outcome, a benchmark.
+    """
+    seen = _seen.setdefault(label, set())
+    if value not in seen and (len(seen) >= MAX_VALUES or not _SAFE.fullmatch(value)):
+        return OTHER
+    seen.add(value)
+    return value
 
 
-def stage_end(record: StageRecord) -> None:
-    """Note the task's final figures, and publish."""
-    labels = task_labels(record)
-    seconds.labels(**labels).set(record.seconds)
-    failed.labels(**labels).set(0 if record.status == "succeeded" else 1)
-    rows.labels(**labels, outcome="in").set(record.rows_in)
-    rows.labels(**labels, outcome="kept").set(record.rows_kept)
-    for reason, count in record.dropped.items():
-        rows.labels(**labels, outcome=f"dropped:{reason}").set(count)
-    for score in record.scores:
-        accuracy.labels(**labels, model=score.model, benchmark=score.benchmark).set(score.pass_at_1)
-    if record.usage:
-        for what in record.usage.__struct_fields__:
-            teacher.labels(**labels, what=what).set(getattr(record.usage, what))
-    _publish(labels)
+@contextlib.contextmanager
+def watched(task: StageRun) -> Iterator[None]:
+    """Publish a task's metrics while it works and when it has ended, however it ended.
+
+    Raises:
+        ParameterError: A setting in the environment is not valid.
+    """
+    settings = Settings.from_environment()
+    if settings.folder is None and settings.gateway is None:
+        yield
+        return
+    for content in (registry, pipeline_registry):
+        content.clear()
+    _seen.clear()
+    publisher = _Publisher(task, settings)
+    publisher.start()
+    try:
+        yield
+    except BaseException:
+        publisher.end(failed=True)
+        raise
+    publisher.end(failed=False)
 
 
-def _publish(labels: dict[str, str]) -> None:
-    folder = os.environ.get("TUTORLOOP_METRICS_DIR")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^A-Za-z0-9]+", "-", f"{labels['task']}-{labels['shard']}").strip("-")
-        write_to_textfile(str(Path(folder) / f"{name}.prom"), registry)
-    gateway = os.environ.get("TUTORLOOP_PUSHGATEWAY")
-    if gateway:
-        grouping = {key: labels[key] for key in ("run", "task", "shard")}
+def good_retraining(task: StageRun, *, candidate: float | None, champion: float | None, problems: int) -> None:
+    """Note that a run came to its end: a model was trained, measured and decided about. It counts once the task ends well.
+
+    Args:
+        task: The task that publishes.
+        candidate: Accuracy of the candidate on the development problems, 0 to 1; None where there are none.
+        champion: That of the model that is the champion now; None where there is none, or another run has just made one.
+        problems: Number of development problems.
+    """
+    labels = task_labels(task)
+    _retrained.labels(**labels).set(time.time())
+    period = Settings.from_environment().period_s
+    for gauge, value in ((_candidate, candidate), (_champion, champion), (_problems, problems or None), (_period, period or None)):
+        if value is not None:
+            gauge.labels(**labels).set(value)
+
+
+def run_end(run: str, *, failed: bool, seconds: float, folder: Path) -> None:
+    """Publish how a run ended; for the process that runs it, since a task that was killed cannot tell.
+
+    Args:
+        run: Name of the run.
+        failed: Whether it ended with an error.
+        seconds: Wall time of the run.
+        folder: Where ``run.prom`` is written.
+    """
+    labels, ended = {"pipeline": pipeline_label(), "run": run}, CollectorRegistry()
+    for name, text, value in (
+        ("failed", "1 when the pipeline's last run ended with an error", float(failed)),
+        ("seconds", "Wall time of the pipeline's last run", seconds),
+    ):
+        Gauge(f"tutorloop_run_{name}", text, tuple(labels), registry=ended).labels(**labels).set(value)
+    try:
+        _write(ended, folder / "run.prom")
+        gateway = Settings.from_environment().gateway
+        if gateway:
+            gateway.update(ended, {"pipeline": labels["pipeline"]})
+            for group in groups_left_by(gateway.groups(), succeeded=not failed, **labels):
+                gateway.remove(group.labels)
+    except (*UNREACHABLE, ParameterError) as error:
+        _warn(error)
+
+
+class _Publisher(threading.Thread):
+    """The thread that publishes one task's metrics; nothing that goes wrong here reaches the task."""
+
+    def __init__(self, task: StageRun, settings: Settings) -> None:
+        super().__init__(name="metrics", daemon=True)
+        self._task = task
+        self._labels = task_labels(task)
+        self._settings = settings
+        self._ended = threading.Event()
+        self._failed = False
+        self._warned = False
+        self._cleaned = 0.0
+
+    def run(self) -> None:
+        last = False
+        while not last:
+            # An end that comes while this round publishes is told in one more round.
+            last = self._ended.is_set()
+            self._try(self._write)
+            self._try(self._push)
+            self._ended.wait(self._settings.interval_s)
+
+    def end(self, failed: bool) -> None:
+        """Publish the task's end."""
+        self._failed = failed
+        self._ended.set()
+        self.join(LAST_WAIT_S)
+        if self.is_alive():
+            self._try(self._write)
+
+    def _try(self, publish: Callable[[], None]) -> None:
+        # The heartbeat goes on whatever happens, and a file that cannot be written keeps nothing from the gateway.
         try:
-            push_to_gateway(gateway, job="tutorloop", registry=registry, grouping_key=grouping, timeout=5)
-        except OSError as error:
-            print(f"metrics were not pushed to the gateway: {error}", flush=True)
+            publish()
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                _warn(error)
+
+    def _write(self) -> None:
+        _observe(self._task, self._labels, ended=self._ended.is_set(), failed=self._failed)
+        if self._settings.folder is None:
+            return
+        name = re.sub(r"[^A-Za-z0-9]+", "-", f"{self._labels['task']}-{self._labels['shard']}").strip("-")
+        _write(registry, self._settings.folder / f"{name}.prom")
+        if self._outlives():
+            _write(pipeline_registry, self._settings.folder / "pipeline.prom")
+
+    def _push(self) -> None:
+        gateway, labels, now = self._settings.gateway, self._labels, time.time()
+        if gateway is None:
+            return
+        gateway.replace(registry, {name: labels[name] for name in ("pipeline", "run", "task", "shard")})
+        if self._outlives():
+            gateway.update(pipeline_registry, {"pipeline": labels["pipeline"]})
+        if self._ended.is_set() or now - self._cleaned >= CLEANING_S:
+            self._cleaned = now
+            for group in stale_groups(gateway.groups(), labels["pipeline"], labels["run"], labels["task"], now):
+                gateway.remove(group.labels)
+
+    def _outlives(self) -> bool:
+        """Whether there is something to say that outlives the run: only a task that ended well can say it."""
+        return self._ended.is_set() and not self._failed and any(metric.samples for metric in pipeline_registry.collect())
+
+
+def _observe(task: StageRun, labels: dict[str, str], *, ended: bool, failed: bool) -> None:
+    """Bring the state of a task, which may be at work in another thread, into the registry."""
+    _running.labels(**labels).set(not ended)
+    _failed.labels(**labels).set(failed)
+    _seconds.labels(**labels).set(task.seconds)
+    _progress.labels(**labels).set(1.0 if ended and not failed else task.progress_ratio)
+    _progress_time.labels(**labels).set(task.advanced_at)
+    _rows_in.labels(**labels).set(task.rows_in)
+    _rows_kept.labels(**labels).set(task.rows_kept)
+    dropped: Counter[str] = Counter()
+    for reason, count in list(task.dropped.items()):
+        dropped[bounded("reason", reason)] += count
+    for reason, count in dropped.items():
+        _rows_dropped.labels(**labels, reason=reason).set(count)
+    for device, peak in _memory_peaks():
+        _memory.labels(**labels, device=device).set(peak)
+    for name, gauge in _latest.items():
+        if name in task.latest:
+            gauge.labels(**labels).set(task.latest[name])
+    for score in list(task.scores):
+        model, benchmark = bounded("model", score.model), bounded("benchmark", score.benchmark)
+        if OTHER not in (model, benchmark):
+            _accuracy.labels(**labels, model=model, benchmark=benchmark).set(score.pass_at_1)
+
+
+def _memory_peaks() -> Iterator[tuple[str, float]]:
+    """Device and peak in bytes. The kernel's count of this process: that of getrusage includes the parent it was forked from."""
+    with contextlib.suppress(OSError):
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if peak:
+            yield "cpu", int(peak[1]) * 1024
+    # No stage that works without torch loads it for this; and to ask a GPU that is not in use yet would break a later fork.
+    cuda = sys.modules.get("torch.cuda")
+    if getattr(cuda, "is_initialized", bool)():
+        yield "gpu", getattr(cuda, "max_memory_allocated", int)()
+
+
+def _write(content: Collector, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), content)
+
+
+def _warn(error: Exception) -> None:
+    print(redact(f"metrics are not published, the work goes on: {error}"), file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,10 @@ def run(
             from components.student.engines import open_engine
 
             engine = open_engine(folder, options)
+        began = time.monotonic()
         outcomes = _evaluate(engine, chunk, options, name, seed)
+        generated = sum(outcome.result.tokens + outcome.sample_tokens for outcome in outcomes)
+        stage.latest["tokens_per_second"] = generated / max(time.monotonic() - began, 1e-9)
         stage.progress(before + len(chunk), len(answered), "problems")
         return outcomes
 

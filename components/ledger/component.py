@@ -33,10 +33,12 @@ def gather(
     """
     from pathlib import Path
 
+    from components.core.stage import stage_run
     from components.ledger.stage import run
 
     lists = [records_1, records_2]
     singles = [record_1, record_2, record_3, record_4, record_5, record_6]
     records = [item for many in lists for item in many or []] + [item for item in singles if item]
     ledgers = [item for item in (previous, ledger_of_round) if item]
-    run([Path(item.path) for item in ledgers], [Path(item.path) for item in records], Path(ledger.path))
+    with stage_run("ledger") as stage:
+        stage.rows_kept = run([Path(item.path) for item in ledgers], [Path(item.path) for item in records], Path(ledger.path))

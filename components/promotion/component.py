@@ -13,11 +13,11 @@ def current_champion(models: str) -> str:
     Args:
         models: URI of the model store.
     """
-    from components.core.stage import readable_errors
+    from components.core.stage import stage_run
     from components.core.store import open_store
     from components.promotion.registry import current_champion
 
-    with readable_errors("current champion"):
+    with stage_run("promotion", task="current champion"):
         return current_champion(open_store(models))
 
 

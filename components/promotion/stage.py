@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from components.core import telemetry
 from components.core.errors import InputError
 from components.core.records import ProblemResult, StageRecord, read_records
 from components.core.stage import StageRun
@@ -111,6 +112,7 @@ def publish(
     card.parent.mkdir(parents=True, exist_ok=True)
     card.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     if not (decision.promoted or options.publish_rejected):
+        _report_scores(decision, "not promoted", stage)
         stage.counts.update(published=0.0, champion_moved=0.0)
         print(f"{decision.candidate} is not published: it was not promoted", flush=True)
         return ""
@@ -127,6 +129,7 @@ def publish(
         bytes=sum(file.bytes for file in manifest.files),
     )
     stage.lineage.update(version=manifest.version, champion=outcome)
+    _report_scores(decision, outcome, stage)
     print(f"{decision.candidate} is version {manifest.version} in {store.uri}: {SAID[outcome]}", flush=True)
     return manifest.version
 
@@ -138,6 +141,15 @@ SAID = {
     "not promoted": "the champion stays as it was",
 }
 """Outcome of ``promote`` to words."""
+
+
+def _report_scores(decision: Decision, outcome: str, stage: StageRun) -> None:
+    """Bring the accuracies behind the decision into the metrics, the champion's as it is after ``outcome``."""
+    scores = {comparison.opponent: comparison.opponent_accuracy for comparison in decision.comparisons}
+    problems = max((comparison.n for comparison in decision.comparisons), default=0)
+    candidate = decision.comparisons[0].candidate_accuracy if decision.comparisons else None
+    champion = {"moved": candidate, "unchanged": candidate, "not promoted": scores.get(decision.champion)}.get(outcome)
+    telemetry.good_retraining(stage, candidate=candidate, champion=champion, problems=problems)
 
 
 def _files(material: Material) -> dict[str, Path]:

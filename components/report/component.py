@@ -23,8 +23,10 @@ def report(
     """
     from pathlib import Path
 
+    from components.core.stage import stage_run
     from components.report.stage import run
 
-    made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path))
-    html.metadata["headline"] = made.verdict.headline
-    summary.metadata["schema"] = made.schema
+    with stage_run("report"):
+        made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path))
+        html.metadata["headline"] = made.verdict.headline
+        summary.metadata["schema"] = made.schema

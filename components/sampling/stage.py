@@ -68,6 +68,7 @@ def run(
             started = time.monotonic()
             engine = open_engine(model, options)
             loaded = time.monotonic() - started
+        began = time.monotonic()
         seeds = [[sample_seed(seed, round_number, problem, index) for index in range(options.n)] for problem, _ in chunk]
         responses = engine.generate(
             [question for _, question in chunk],
@@ -77,6 +78,8 @@ def run(
             max_new_tokens=options.max_new_tokens,
             progress=lambda done: stage.progress(before + done, len(mine), "problems"),
         )
+        generated = sum(response.tokens for answers in responses for response in answers)
+        stage.latest["tokens_per_second"] = generated / max(time.monotonic() - began, 1e-9)
         return [
             Sample(
                 id=row_id(problem, info.name, index, seeds[row][index]),

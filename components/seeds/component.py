@@ -15,11 +15,11 @@ def sources_version(options: dict, role: str) -> str:
         role: "seeds" or "benchmarks".
     """
     from components.core.options import parse_options
-    from components.core.stage import readable_errors
+    from components.core.stage import stage_run
     from components.seeds.options import SeedsOptions
     from components.seeds.version import sources_version
 
-    with readable_errors(f"version of the {role}"):
+    with stage_run("seeds", task=f"version of the {role}"):
         return sources_version(parse_options(SeedsOptions, options, role), role)
 
 

@@ -94,6 +94,7 @@ class Watch(TrainerCallback):
                 entry["tokens_per_second"] = (entry["num_tokens"] - self._tokens) / max(now - self._logged, 1e-9)
             self._tokens = entry["num_tokens"]
         self._logged = now
+        self.stage.latest.update({name: entry[name] for name in ("loss", "learning_rate", "tokens_per_second") if name in entry})
 
 
 def make_trainer(

@@ -37,6 +37,12 @@ class Budget:
         """Dollars spent."""
         return self._options.usd(self.prompt_tokens, self.completion_tokens)
 
+    @property
+    def used(self) -> float:
+        """Share of the tighter limit that is spent, 0 to 1; 0 without any limit."""
+        tokens = (self.prompt_tokens + self.completion_tokens) / self._options.max_tokens if self._options.max_tokens else 0.0
+        return max(tokens, self.usd / self._options.max_usd if self._options.max_usd else 0.0)
+
     def add(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Count a request that was answered."""
         self.prompt_tokens += prompt_tokens

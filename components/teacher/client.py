@@ -90,6 +90,7 @@ class Teacher:
         if self._budget.limited:
             for raw in self._responses.replies_of_run():
                 self._budget.add(*_tokens(raw, []))
+            self._metrics.budget(self._budget.used)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -168,6 +169,8 @@ class Teacher:
             raw = await self._attempts(self._body(messages, parameters, sample))
             prompt, completion = _tokens(raw, messages)
             self._budget.add(prompt, completion)
+            if self._budget.limited:
+                self._metrics.budget(self._budget.used)
             self._counts.update(requests=1, prompt_tokens=prompt, completion_tokens=completion)
             self._metrics.prompt_tokens.inc(prompt)
             self._metrics.completion_tokens.inc(completion)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from components.core.stage import StageRun
-from components.core.telemetry import LABELS, registry, task_labels
+from components.core.telemetry import LABELS, bounded, registry, task_labels
 
 _requests = Counter("tutorloop_teacher_requests", "Attempts sent to the teacher, by outcome", (*LABELS, "outcome"), registry=registry)
 _latency = Histogram(
@@ -19,6 +19,9 @@ _in_flight = Gauge("tutorloop_teacher_in_flight", "Attempts that wait for the te
 _tokens = Counter("tutorloop_teacher_tokens", "Tokens paid for", (*LABELS, "kind"), registry=registry)
 _dollars = Counter("tutorloop_teacher_usd", "Dollars paid", LABELS, registry=registry)
 _cache_hits = Counter("tutorloop_teacher_cache_hits", "Requests answered by the response store", LABELS, registry=registry)
+_budget_used = Gauge(
+    "tutorloop_teacher_budget_used_ratio", "Share of the run's budget that is spent, where there is one", LABELS, registry=registry
+)
 _retries = Counter("tutorloop_teacher_retries", "Further attempts after a failed one", LABELS, registry=registry)
 
 
@@ -41,4 +44,8 @@ class TeacherMetrics:
 
     def attempt(self, outcome: str) -> None:
         """Count an attempt that ended with ``answered``, ``refused``, ``unusable``, an HTTP status or an error's name."""
-        _requests.labels(**self._labels, outcome=outcome).inc()
+        _requests.labels(**self._labels, outcome=bounded("outcome", outcome)).inc()
+
+    def budget(self, used: float) -> None:
+        """Note the share of the run's budget that is spent, 0 to 1."""
+        _budget_used.labels(**self._labels).set(used)

@@ -1,4 +1,4 @@
-"""Records, options, errors, the stage's record and its metrics."""
+"""Records, options, errors and the stage's record; its metrics are in test_telemetry.py."""
 
 from __future__ import annotations
 
@@ -283,9 +283,7 @@ def test_a_stage_that_ends_well_leaves_its_record_and_metrics(tmp_path: Path, mo
     assert (artifact.metadata["teacher_requests"], artifact.metadata["teacher_cache_hits"], artifact.metadata["teacher_usd"]) == (5, 2, 0.5)
     text = (tmp_path / "metrics" / "sampling-M1-1-2.prom").read_text()
     labels = 'pipeline="orca-math",run="run-7",shard="1/2",stage="sampling",task="sampling M1"'
-    assert f'tutorloop_rows{{outcome="dropped:too_long",{labels}}} 3.0' in text
     assert f"tutorloop_stage_failed{{{labels}}} 0.0" in text
-    assert 'model="M1"' in text
 
 
 def test_the_record_appears_whole_or_not_at_all(tmp_path: Path) -> None:

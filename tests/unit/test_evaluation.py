@@ -132,6 +132,7 @@ def test_every_benchmark_gets_its_score(folder: Path) -> None:
     [quiz] = [found for found in stage.scores if found.benchmark == "quiz"]
     assert quiz.pass_at_1 == sum(row.correct for row in rows if row.benchmark == "quiz") / 9
     assert (stage.rows_in, stage.rows_kept) == (17, 17)
+    assert stage.latest["tokens_per_second"] > 0
     assert len(stage.examples.get("result_wrong", [])) + len(stage.examples.get("result_right", [])) >= 5
     assert not list(open_store(str(folder / "work")).list())
     assert evaluate(folder, batch_size=5, chunk_size=3)[0] == sorted_like(rows, folder)

@@ -62,6 +62,7 @@ def test_every_problem_gets_its_samples(folder: Path, whole: list[Sample]) -> No
     assert {(row.model, row.temperature, row.top_p) for row in rows} == {("M0", 0.7, 0.95)}
     assert (stage.rows_in, stage.rows_kept) == (14, 28)
     assert stage.counts["tokens"] == sum(row.tokens for row in rows)
+    assert stage.latest["tokens_per_second"] > 0
     assert stage.counts["cut_at_max_new_tokens"] == sum(row.finish == "length" for row in rows)
     assert not list(open_store(str(folder / "checkpoints")).list())
 

@@ -61,6 +61,7 @@ def test_weights_move_and_the_loss_falls(base: Path, trained: tuple[Path, StageR
     assert all(bool((before[name] != after[name]).any()) for name in before)
     assert stage.curves[-1]["loss"] < stage.curves[0]["loss"] - 0.3
     assert {"step", "loss", "learning_rate", "tokens_per_second"} <= stage.curves[-1].keys()
+    assert stage.latest == {name: stage.curves[-1][name] for name in ("loss", "learning_rate", "tokens_per_second")}
     assert (stage.rows_in, stage.rows_kept, stage.counts["steps"]) == (30, 30, 15)
     info = read_info(output)
     assert (info.name, info.parent, info.parent_digest, info.training["steps"]) == ("M1", "M0", read_info(base).digest, 15)

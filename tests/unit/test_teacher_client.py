@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 
 from components.core import telemetry
 from components.core.errors import BudgetError, ParameterError, TeacherError
+from components.core.stage import StageRun
 from components.teacher.client import Reply, ReplyError, Teacher
 from components.teacher.concurrency import map_concurrently
 from components.teacher.endpoint import retry_after
@@ -409,11 +410,23 @@ async def test_the_budget_in_dollars_holds_with_many_in_flight(tmp_path: Path) -
 async def test_the_processes_of_a_run_share_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with scripted_teacher(echo) as server:
         monkeypatch.setenv("TUTORLOOP_RUN", "nightly")
-        async with Teacher(options(server.url, max_tokens=130), str(tmp_path)) as teacher:
+        task = StageRun("solving")
+
+        def used() -> float | None:
+            return telemetry.registry.get_sample_value("tutorloop_teacher_budget_used_ratio", telemetry.task_labels(task))
+
+        async with Teacher(options(server.url, max_tokens=130), str(tmp_path), task) as teacher:
             await ask_all(teacher, 8, 4)
-        async with Teacher(options(server.url, max_tokens=130), str(tmp_path)) as teacher:
+        first = used()
+        assert first is not None and 0.5 < first < 0.9
+        async with Teacher(
+            options(server.url, max_tokens=130, max_usd=1000.0, usd_per_million_prompt_tokens=1.0), str(tmp_path), task
+        ) as teacher:
+            assert used() == first, "what the other process has spent is seen before anything is asked"
             with pytest.raises(BudgetError):
                 await ask_all(teacher, 20, 4)
+        last = used()
+        assert last is not None and first < last <= 1
         assert len(server.requests) == 10
         monkeypatch.setenv("TUTORLOOP_RUN", "next night")
         async with Teacher(options(server.url, max_tokens=130), str(tmp_path)) as teacher:
@@ -497,8 +510,6 @@ async def test_the_key_is_nowhere(
 
 
 async def test_metrics_tell_what_happened(tmp_path: Path) -> None:
-    from components.core.stage import StageRun
-
     task = StageRun("judging", f"judging {os.getpid()}")
     labels = telemetry.task_labels(task)
     answers = [Answer(503)]
