@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from components.core import data_folder
-from components.core.errors import TutorLoopError
+from components.core.stage import readable_errors
 from components.core.store import is_remote
 from pipelines.cli_images import compile_package, images
+from pipelines.images import DEFAULT_TABLE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,9 +36,7 @@ def _data(context: click.Context, option: click.Parameter, uri: str | None) -> s
 def _home(function: Callable[..., None]) -> Callable[..., None]:
     """The options that say where runs, stores and data are."""
     options = [
-        click.option(
-            "--home", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
-        ),
+        click.option("--home", metavar="URI", default="runs", show_default=True, help="Home of all runs: a folder or s3://bucket/prefix."),
         click.option("--data", metavar="URI", callback=_data, help="What {data} in a profile stands for: a folder or s3://bucket/prefix."),
         *(
             click.option(f"--{name}", metavar="URI", help=f"Store of {what}: a folder or s3://bucket/prefix.")
@@ -65,7 +63,7 @@ def _use_data(data: str | None) -> None:
 @click.option(
     "--runner", type=click.Choice(["process", "docker"]), default="process", show_default=True, help="Run tasks as processes or containers."
 )
-@click.option("--images", "table", type=click.Path(path_type=Path), help="Table of built images (docker).  [default: build/images.json]")
+@click.option("--images", "table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table of built images (docker).")
 @click.option("--network", default="bridge", show_default=True, help="Docker network that reaches teacher, stores and gateway (docker).")
 @click.option("--memory", default="", metavar="SIZE", help="Memory limit of each container, for example 8g (docker).")
 @_home
@@ -74,16 +72,16 @@ def run(
     overrides: tuple[str, ...],
     seed: int | None,
     runner: str,
-    table: Path | None,
+    table: str,
     network: str,
     memory: str,
-    home: Path,
+    home: str,
     data: str | None,
     **stores: str | None,
 ) -> None:
     """Run a profile from seeds to report on this machine."""
     from pipelines import parameters, run_record, summary
-    from pipelines.images import DEFAULT_TABLE, read_table
+    from pipelines.images import read_table
     from pipelines.runner import Docker, run_profile
 
     _use_data(data)
@@ -93,10 +91,10 @@ def run(
     options = parameters.load(profile, overrides)
     docker = None
     if runner == "docker":
-        docker = Docker(read_table(table or DEFAULT_TABLE), network, memory)
+        docker = Docker(read_table(table), network, memory)
     folder = run_profile(profile, options, home, given, docker=docker)
     click.echo(summary.text(run_record.read(folder)))
-    click.echo(f"report: {folder / 'report.html'}")
+    click.echo(f"report: {folder / 'report.html'}" + (f", and in {home}/{folder.name}" if is_remote(home) else ""))
 
 
 @cli.command()
@@ -134,7 +132,7 @@ def teacher(port: int, host: str, answer_key: tuple[str, ...], settings: tuple[s
 @click.option("--arm", "arms", multiple=True, metavar="NAME:SETTING[;SETTING...]", help="An arm and what it changes; once for each arm.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
 @_home
-def study(profile: str, arms: tuple[str, ...], seeds: str, home: Path, data: str | None, **stores: str | None) -> None:
+def study(profile: str, arms: tuple[str, ...], seeds: str, home: str, data: str | None, **stores: str | None) -> None:
     """Rerun a profile over seeds and arms; print the table with paired intervals."""
     from pipelines.study import run_study
 
@@ -144,8 +142,5 @@ def study(profile: str, arms: tuple[str, ...], seeds: str, home: Path, data: str
 
 def main() -> None:
     """Entry point: an error that a person can act on is shown without a traceback."""
-    try:
+    with readable_errors():
         cli()
-    except TutorLoopError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)

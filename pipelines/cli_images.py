@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from components.core.errors import ParameterError
+from components.core.store import put
+from pipelines.images import DEFAULT_TABLE
 
 
 @click.group()
@@ -45,7 +48,7 @@ def list_images(build_args: Sequence[str]) -> None:
 @click.option("--wheelhouse", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of wheels that no index has.")
 @click.option("--ca-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificates for downloads, PEM.")
 @click.option("--again", is_flag=True, help="Build what is there already, too.")
-@click.option("--table", type=click.Path(path_type=Path), help="Table to write.  [default: build/images.json]")
+@click.option("--table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table to write: a file or s3://bucket/key.")
 def build(
     names: Sequence[str],
     build_args: Sequence[str],
@@ -54,38 +57,40 @@ def build(
     wheelhouse: Path | None,
     ca_cert: Path | None,
     again: bool,
-    table: Path | None,
+    table: str,
 ) -> None:
     """Build images (all of them when none is named) and note them in the table that compile and run read."""
     from pipelines import image_build
-    from pipelines.images import DEFAULT_TABLE, REPOSITORIES, add_to_table
+    from pipelines.images import REPOSITORIES, add_to_table
 
     for name in names:
         if name not in REPOSITORIES:
             raise ParameterError("image", name, ", ".join(REPOSITORIES))
     given = _arguments(build_args)
-    path = table or DEFAULT_TABLE
     for name in names or REPOSITORIES:
         image = image_build.build(name, arguments=given[name], registry=registry, wheelhouse=wheelhouse, certificate=ca_cert, again=again)
         image = image_build.push(image) if push else image
-        add_to_table(image, path)
+        add_to_table(image, table)
         click.echo(f"{name:<16} {image.reference}")
-    click.echo(f"table: {path}")
+    click.echo(f"table: {table}")
 
 
 @click.command("compile")
 @click.option("--rounds", default=2, show_default=True, help="Practice rounds.")
-@click.option("--images", "table", type=click.Path(path_type=Path), help="Table of built images.  [default: build/images.json]")
+@click.option("--images", "table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table of built images.")
 @click.option("--vllm", is_flag=True, help="Sampling and evaluation use vLLM.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("build/orca_math.yaml"), show_default=True)
-def compile_package(rounds: int, table: Path | None, vllm: bool, out: Path) -> None:
+@click.option(
+    "--out", metavar="URI", default="build/orca_math.yaml", show_default=True, help="Package to write: a file or s3://bucket/key."
+)
+def compile_package(rounds: int, table: str, vllm: bool, out: str) -> None:
     """Write the compiled pipeline with the images that are built, ready to upload to Kubeflow."""
     from pipelines.compile import package_for
-    from pipelines.images import DEFAULT_TABLE, read_table, resolve
+    from pipelines.images import read_table, resolve
 
-    found = read_table(table or DEFAULT_TABLE)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(resolve(package_for(rounds, out.parent).read_text(), found, vllm=vllm))
+    found = read_table(table)
+    with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
+        package = package_for(rounds, Path(scratch)).read_text()
+    put(out, resolve(package, found, vllm=vllm).encode())
     click.echo(f"package: {out}")
 
 

@@ -7,8 +7,8 @@ context and the input of the hash.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ import msgspec
 from components.core.errors import InputError, ParameterError
 from components.core.images import AGENTS, GENERATOR, TRAINER
 from components.core.records import Record
+from components.core.store import MissingKeyError, fetched, put
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,7 +32,7 @@ REPOSITORIES = {
 """Folder under images/ to repository name; kfp warns of images without the word python in their names."""
 
 WHEELHOUSE = "images/wheelhouse"
-DEFAULT_TABLE = Path("build/images.json")
+DEFAULT_TABLE = "build/images.json"
 
 _BUILD = "run `tutorloop images build`"
 _SETTINGS = ("VERSION",)
@@ -133,38 +134,39 @@ def unbuilt(name: str) -> Image:
     return Image(name=name, version=current, reference=f"{REPOSITORIES[name]}:{current}")
 
 
-def read_table(path: Path) -> ImageTable:
+def read_table(uri: str) -> ImageTable:
     """Read a table, and refuse it when an image has been overtaken by the code.
+
+    Args:
+        uri: A local path or ``s3://bucket/key``.
 
     Raises:
         InputError: Missing or malformed, or an image in it was built from other files.
     """
-    table = _decode(path)
+    table = _decode(uri)
     for image in table.images:
         if image.name in REPOSITORIES and (current := version(image.name, image.arguments)) != image.version:
-            raise InputError(f"the image {image.name} was built from other files ({image.version}, now {current})", path, hint=_BUILD)
+            raise InputError(f"the image {image.name} was built from other files ({image.version}, now {current})", uri, hint=_BUILD)
     return table
 
 
-def _decode(path: Path) -> ImageTable:
+def _decode(uri: str) -> ImageTable:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ImageTable)
-    except FileNotFoundError as error:
-        raise InputError("there is no table of images", path, hint=_BUILD) from error
+        with fetched(uri) as path:
+            return msgspec.json.decode(path.read_bytes(), type=ImageTable)
+    except MissingKeyError as error:
+        raise InputError("there is no table of images", uri, hint=_BUILD) from error
     except msgspec.DecodeError as error:
-        raise InputError(f"not a table of images: {error}", path, hint=_BUILD) from error
+        raise InputError(f"not a table of images: {error}", uri, hint=_BUILD) from error
 
 
-def add_to_table(image: Image, path: Path) -> None:
-    """Note an image in a table; what the table has of other images stays."""
+def add_to_table(image: Image, uri: str) -> None:
+    """Note an image in a table, which is made when missing; what it has of other images stays."""
     others: list[Image] = []
-    if path.is_file():
-        others = [other for other in _decode(path).images if other.name != image.name]
+    with contextlib.suppress(MissingKeyError), fetched(uri):
+        others = [other for other in _decode(uri).images if other.name != image.name]
     table = ImageTable(images=sorted([*others, image], key=lambda item: item.name))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
-    partial.replace(path)
+    put(uri, msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
 
 
 def reference(name: str, table: ImageTable | None) -> str:

@@ -29,6 +29,7 @@ from pipelines.images import ImageTable
 from pipelines.local_run import Job
 from pipelines.parameters import RunOptions
 from pipelines.progress import Display, plain
+from pipelines.remote_home import RemoteHome
 from pipelines.run_record import RunRecord
 
 STORES = ("responses", "checkpoints", "models")
@@ -57,7 +58,7 @@ class Docker:
 def run_profile(
     profile: str,
     options: RunOptions,
-    home: Path,
+    home: str | Path,
     stores: Mapping[str, str] | None = None,
     display: Display | None = None,
     docker: Docker | None = None,
@@ -69,25 +70,40 @@ def run_profile(
     Args:
         profile: Name for the run's id and record.
         options: Checked parameters.
-        home: Folder of all runs; ``home/shared`` holds responses, checkpoints, models and artifacts.
+        home: Folder of all runs, or ``s3://bucket/prefix``; ``home/shared`` holds responses, checkpoints, models and artifacts.
         stores: URIs of ``responses``, ``checkpoints`` and ``models``; folders under ``home/shared`` where left out.
         display: Where progress is shown.
         docker: How to run the tasks as containers; None for processes.
 
     Returns:
-        The run's folder; ``home/latest`` points at it.
+        The run's folder on this machine; ``latest`` beside it points at it.
 
     Raises:
         InputError: A source needs the data folder and none is set.
+        BusyError: Another run is at work in this home in S3.
         RunFailedError: A stage failed; ``run.json`` and ``log.txt`` hold the cause.
     """
     if parameters.needs_data_folder(options):
         raise InputError(
             "the profile names files in {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA"
         )
-    home = home.resolve()
+    if not is_remote(str(home)):
+        return _run_in(Path(home).resolve(), profile, options, dict(stores or {}), display or Display(), docker)
+    remote = RemoteHome(str(home))
+    addresses = {name: f"{remote.uri}/shared/{name}" for name in STORES} | dict(stores or {})
+    with remote.open():
+        try:
+            return _run_in(remote.folder, profile, options, addresses, display or Display(), docker)
+        finally:
+            latest = remote.folder / "latest"
+            if latest.exists():
+                remote.send_up_run(latest.resolve())
+
+
+def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str], display: Display, docker: Docker | None) -> Path:
+    """Run in a folder of this machine."""
     shared = home / "shared"
-    addresses = {name: str(shared / name) for name in STORES} | dict(stores or {})
+    addresses = {name: str(shared / name) for name in STORES} | stores
     (shared / "artifacts").mkdir(parents=True, exist_ok=True)
     with _only_run_in(home):
         folder = _new_folder(home, profile)
@@ -119,7 +135,6 @@ def run_profile(
         )
         run_record.write(record, folder)
         started = time.monotonic()
-        display = display or Display()
         status = 1
         try:
             status = _run_child(job, folder, display)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from scipy.stats import t as student_t
 
@@ -61,7 +60,7 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     return mean, mean - half, mean + half
 
 
-def run_study(profile: str, arms: Sequence[str], seeds: str, home: Path, stores: Mapping[str, str] | None = None) -> str:
+def run_study(profile: str, arms: Sequence[str], seeds: str, home: str, stores: Mapping[str, str] | None = None) -> str:
     """Run every arm with every seed and return the tables as Markdown.
 
     Args:

@@ -125,23 +125,23 @@ class StageRun:
 
 
 @contextlib.contextmanager
-def readable_errors(task: str) -> Iterator[None]:
+def readable_errors(task: str = "") -> Iterator[None]:
     """Print an error that a person can act on without a traceback and end the process with status 1; others keep their traceback.
 
     Args:
-        task: Name of the task, to say where it happened.
+        task: Name of the task, to say where it happened; empty outside of tasks.
     """
     try:
         yield
-    except TutorLoopError as error:
-        print(f"error in {task}: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from error
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        hint = "free space or give the volume more, then run again; finished work is kept"
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error in {task}: the disk is full{where}\n  what to do: {hint}", file=sys.stderr, flush=True)
+    except (TutorLoopError, OSError) as error:
+        if isinstance(error, OSError):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            told = TutorLoopError(f"the disk is full{where}", "free space or give the volume more, then run again; finished work is kept")
+        else:
+            told = error
+        print(f"error in {task}: {told}" if task else f"error: {told}", file=sys.stderr, flush=True)
         raise SystemExit(1) from error
 
 

@@ -269,6 +269,20 @@ def open_store(uri: str) -> Store:
     return FolderStore(Path(uri.removeprefix("file://")))
 
 
+def put(uri: str, data: bytes) -> None:
+    """Write one file, whole or not at all.
+
+    Args:
+        uri: A local path or ``s3://bucket/key``.
+        data: Its content.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    parent, _, name = uri.removeprefix("file://").rpartition("/")
+    open_store(parent or ("/" if uri.startswith("/") else ".")).write(name, data)
+
+
 def fetch(uri: str, into: Path) -> Path:
     """Bring a file or folder to this machine.
 

@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.s3 import ADMINISTRATOR, identity
 
 S3_PORT = 8333
-TABLE = ROOT / images.DEFAULT_TABLE
+TABLE = str(ROOT / images.DEFAULT_TABLE)
 
 
 @dataclass

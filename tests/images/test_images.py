@@ -127,7 +127,7 @@ def test_pushed_images_are_named_by_digest(lab: Lab, tmp_path: Path) -> None:
         command += ["--registry", prefix, "--table", str(tmp_path / "table.json")]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stdout + done.stderr
-        (pushed,) = images.read_table(tmp_path / "table.json").images
+        (pushed,) = images.read_table(str(tmp_path / "table.json")).images
         assert pushed.reference.startswith(f"{prefix}/{images.REPOSITORIES['offline-teacher']}@sha256:")
         subprocess.run(["docker", "rmi", local, pushed.reference], capture_output=True)
         subprocess.run(["docker", "pull", "--quiet", pushed.reference], check=True, capture_output=True)

@@ -9,32 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from components.core.records import StageRecord, read_records
 from pipelines import run_record
 from tests.images.conftest import TABLE, Lab
 from tests.local import command
+from tests.local.command import digests, ledger, scores
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
 SETTINGS = ("sft.epochs=6", "sft.checkpoint_seconds=0.5", "promotion.publish_rejected=true")
 """Long enough to be killed after a checkpoint; published however so small a model does."""
-
-
-def ledger(folder: Path) -> list[StageRecord]:
-    return list(read_records(folder / "ledger.jsonl", StageRecord))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Digest of every model that a run trained, by task."""
-    return {row.task: row.lineage["model"]["digest"] for row in ledger(folder) if "digest" in row.lineage.get("model", {})}
-
-
-def scores(folder: Path) -> list[Any]:
-    """Every score of every model."""
-    return [msgspec.to_builtins(model) for model in run_record.read(folder).models]
 
 
 def settings(*more: str) -> list[str]:
@@ -43,7 +28,7 @@ def settings(*more: str) -> list[str]:
 
 def in_containers(lab: Lab, bucket: str, *more: str) -> list[str]:
     """Arguments of a run in the lab."""
-    arguments = ["--runner", "docker", "--images", str(TABLE), "--network", lab.network, *lab.stores(bucket)]
+    arguments = ["--runner", "docker", "--images", TABLE, "--network", lab.network, *lab.stores(bucket)]
     return [*arguments, *settings(f"teacher.base_url={lab.teacher_url}", *more)]
 
 
@@ -73,7 +58,7 @@ def home(lab: Lab, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_containers_and_processes_come_to_the_same(home: Path, as_processes: Path) -> None:
     assert digests(home / "latest") == digests(as_processes)
     assert len(digests(as_processes)) == 6
-    assert scores(home / "latest") == scores(as_processes)
+    assert scores(command.latest(home)) == scores(run_record.read(as_processes))
     rows = {row.task + row.shard: (row.rows_in, row.rows_kept, row.dropped) for row in ledger(home / "latest")}
     assert rows == {row.task + row.shard: (row.rows_in, row.rows_kept, row.dropped) for row in ledger(as_processes)}
 
@@ -170,7 +155,7 @@ def _no_answer_was_paid_twice(lab: Lab, before: dict[str, Any]) -> None:
 
 
 def test_too_little_memory_is_told_with_the_setting(lab: Lab, tmp_path: Path) -> None:
-    arguments = ["--runner", "docker", "--images", str(TABLE), "--network", lab.network, "--memory", "220m", *settings()]
+    arguments = ["--runner", "docker", "--images", TABLE, "--network", lab.network, "--memory", "220m", *settings()]
     status, output = command.run(tmp_path, *arguments)
     assert status == 1, output
     assert "Traceback" not in output

@@ -10,33 +10,32 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from components.core.records import StageRecord, read_records
 from pipelines import run_record
 from pipelines.run_record import RunRecord
 
 TUTORLOOP = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+KEY = "sk-planted-0123456789abcdef"
+"""In the environment of every finished run; no file may hold it."""
 SMOKE = Path(__file__).with_name("smoke.yaml")
 
 
-def start(home: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start ``tutorloop run`` with the smoke profile."""
-    command = [
-        sys.executable,
-        "-c",
-        "from pipelines.cli import main; main()",
-        "run",
-        "--profile",
-        str(SMOKE),
-        "--home",
-        str(home),
-        *arguments,
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})})
+def start(
+    home: Path | str, *arguments: str, environment: dict[str, str] | None = None, folder: Path | None = None
+) -> subprocess.Popen[str]:
+    """Start ``tutorloop run`` with the smoke profile; ``folder`` is that of the code to run, this checkout when None."""
+    command = [*TUTORLOOP, "run", "--profile", str(SMOKE), "--home", str(home), *arguments]
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, cwd=folder)
 
 
-def run(home: Path, *arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+def run(home: Path | str, *arguments: str, environment: dict[str, str] | None = None, folder: Path | None = None) -> tuple[int, str]:
     """Run to the end; exit status and everything printed."""
-    process = start(home, *arguments, environment=environment)
+    process = start(home, *arguments, environment=environment, folder=folder)
     output, _ = process.communicate(timeout=900)
     return process.returncode, output
 
@@ -93,3 +92,18 @@ def command_lines() -> list[str]:
         with contextlib.suppress(OSError):
             lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return lines
+
+
+def scores(record: RunRecord) -> list[Any]:
+    """Every score of every model."""
+    return [msgspec.to_builtins(model) for model in record.models]
+
+
+def ledger(folder: Path) -> list[StageRecord]:
+    """What every task of a run did."""
+    return list(read_records(folder / "ledger.jsonl", StageRecord))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every model that a run trained, by task."""
+    return {row.task: row.lineage["model"]["digest"] for row in ledger(folder) if "digest" in row.lineage.get("model", {})}

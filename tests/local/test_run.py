@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
-from components.core.records import Demonstration, Problem, StageRecord, normalise_question, read_records
-from pipelines import run_record
-from pipelines.run_record import RunRecord
+from components.core.records import Demonstration, Problem, normalise_question, read_records
+from tests.conftest import ROOT
 from tests.local import command
+from tests.local.command import KEY, ledger, scores
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
-
-
-def scores(record: RunRecord) -> list[Any]:
-    """Every score of every model."""
-    return [msgspec.to_builtins(model) for model in record.models]
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Digest of every model that a run trained, by task."""
-    ledger = read_records(folder / "ledger.jsonl", StageRecord)
-    return {row.task: row.lineage["model"]["digest"] for row in ledger if "digest" in row.lineage.get("model", {})}
-
-
-STAGES = (
-    "base-model",
-    "synthesize",
-    "solve",
-    "decontaminate",
-    "sft",
-    "evaluate",
-    "sample",
-    "judge",
-    "build-preferences",
-    "tune",
-    "compare",
-    "report",
-    "publish",
-)
-"""KFP task names; the run is killed once in each."""
-
-KEY = "sk-planted-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +58,13 @@ def test_the_record_holds_what_is_promised(finished: Path) -> None:
 
 
 def test_rows_add_up(finished: Path) -> None:
-    ledger = list(read_records(finished / "latest" / "ledger.jsonl", StageRecord))
-    for row in ledger:
+    for row in ledger(finished / "latest"):
         if row.stage in {"seeds", "judging"}:
             assert row.rows_in == row.rows_kept + sum(row.dropped.values()), row.task
 
 
 def test_the_control_takes_as_many_steps_as_its_preference_arm(finished: Path) -> None:
-    ledger = list(read_records(finished / "latest" / "ledger.jsonl", StageRecord))
-    steps = [row.counts["steps"] for row in ledger if row.stage == "preference_tuning"]
+    steps = [row.counts["steps"] for row in ledger(finished / "latest") if row.stage == "preference_tuning"]
     assert len(steps) == 4 and steps[0] == steps[1] > 0 and steps[2] == steps[3] > 0
 
 
@@ -164,25 +130,7 @@ def test_a_study_compares_arms_over_seeds_from_the_caches(finished: Path) -> Non
 def test_kto_is_a_parameter(finished: Path) -> None:
     status, output = command.run(finished, "--set", "preference_tuning.method=kto")
     assert status == 0, output
-    ledger = list(read_records(finished / "latest" / "ledger.jsonl", StageRecord))
-    assert {row.options["method"] for row in ledger if row.stage == "preference_tuning"} == {"kto"}
-
-
-def test_killed_in_every_stage_it_continues_and_ends_with_the_same_models(finished: Path, tmp_path: Path) -> None:
-    """Killed when a stage is first seen at work, whatever order the stages come in; what was finished before is never seen again."""
-    killed: set[str] = set()
-    for _ in range(2 * len(STAGES)):
-        before = command.run_folders(tmp_path)
-        process = command.start(tmp_path, environment={"TUTORLOOP_TEACHER_API_KEY": KEY})
-        stage = command.kill_in_new_stage(process, tmp_path, killed, before)
-        if stage is None:
-            break
-        killed.add(stage)
-    assert killed >= set(STAGES)
-    assert command.latest(tmp_path).status == "succeeded"
-    whole = finished / min(command.run_folders(finished))
-    assert digests(tmp_path / "latest") == digests(whole)
-    assert scores(run_record.read(tmp_path / "latest")) == scores(run_record.read(whole))
+    assert {row.options["method"] for row in ledger(finished / "latest") if row.stage == "preference_tuning"} == {"kto"}
 
 
 def test_the_second_run_in_a_home_is_refused(finished: Path) -> None:
@@ -200,3 +148,21 @@ def test_nothing_survives_the_command(tmp_path: Path) -> None:
     while any(folder in line for line in command.command_lines()):
         assert time.monotonic() < deadline, "a process of the killed run is still there"
         time.sleep(0.1)
+
+
+def test_a_changed_stage_runs_again_with_its_image_and_what_depends_on_it(finished: Path, tmp_path: Path) -> None:
+    """Run from a copy of the code in which one file of the trainer's image differs."""
+    for folder in ("components", "pipelines", "images"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.whl"))
+    with (tmp_path / "components" / "evaluation" / "stage.py").open("a") as handle:
+        handle.write("\n# changed\n")
+    status, output = command.run(finished, "--set", "rounds=1", folder=ROOT)
+    assert status == 0, output
+    status, output = command.run(finished, "--set", "rounds=1", folder=tmp_path)
+    assert status == 0, output
+    executed = {stage.stage for stage in command.latest(finished).stages if not stage.cached}
+    assert {"base_model", "sft", "sampling", "evaluation", "preference_tuning"} <= executed, "what is built from the trainer"
+    assert not executed & {"seeds", "synthesis", "solving"}, "what depends on nothing of it"
+    status, output = command.run(finished, "--set", "rounds=1", folder=tmp_path)
+    assert status == 0, output
+    assert [stage.task for stage in command.latest(finished).stages if not stage.cached] == []

@@ -149,7 +149,7 @@ def test_torch_is_the_pinned_one_everywhere(lock: str) -> None:
     assert pins(ROOT / "images/sampler/requirements.lock")["kfp"] == pins(ROOT / "requirements/laptop.lock")["kfp"]
 
 
-def table(path: Path) -> list[Image]:
+def table(path: str) -> list[Image]:
     found = [
         Image(name="agents", version=images.version("agents"), reference="registry.test/agents-python@sha256:" + "a" * 64),
         Image(name="trainer", version=images.version("trainer", {"TORCH": "cpu"}), arguments={"TORCH": "cpu"}, reference="t-python:1"),
@@ -160,7 +160,7 @@ def table(path: Path) -> list[Image]:
 
 
 def test_the_table_is_what_the_compiler_puts_in(tmp_path: Path) -> None:
-    path = tmp_path / "build/images.json"
+    path = str(tmp_path / "build/images.json")
     agents, trainer = table(path)
     found = read_table(path)
     assert found.images == [agents, trainer]
@@ -174,17 +174,18 @@ def test_the_table_is_what_the_compiler_puts_in(tmp_path: Path) -> None:
 
 
 def test_a_new_build_replaces_its_own_entry_only(tmp_path: Path) -> None:
-    agents, trainer = table(tmp_path / "t.json")
-    add_to_table(Image(name="trainer", version=trainer.version, arguments=trainer.arguments, reference="t-python:2"), tmp_path / "t.json")
-    assert [image.reference for image in read_table(tmp_path / "t.json").images] == [agents.reference, "t-python:2"]
+    path = str(tmp_path / "t.json")
+    agents, trainer = table(path)
+    add_to_table(Image(name="trainer", version=trainer.version, arguments=trainer.arguments, reference="t-python:2"), path)
+    assert [image.reference for image in read_table(path).images] == [agents.reference, "t-python:2"]
 
 
 def test_a_table_that_the_code_has_overtaken_is_refused(tmp_path: Path, copy: Path) -> None:
-    table(tmp_path / "t.json")
+    table(str(tmp_path / "t.json"))
     with (copy / "components/sft/stage.py").open("a") as handle:
         handle.write("# changed\n")
     with pytest.raises(InputError, match=r"trainer was built from other files(.|\n)*images build"):
-        read_table(tmp_path / "t.json")
+        read_table(str(tmp_path / "t.json"))
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "no table of images"), ("[1]", "not a table of images")])
@@ -193,11 +194,11 @@ def test_a_missing_or_broken_table_is_told(tmp_path: Path, content: str | None, 
     if content is not None:
         path.write_text(content)
     with pytest.raises(InputError, match=message):
-        read_table(path)
+        read_table(str(path))
 
 
 def test_compile_writes_a_package_with_the_built_images(tmp_path: Path) -> None:
-    agents, trainer = table(tmp_path / "t.json")
+    agents, trainer = table(str(tmp_path / "t.json"))
     out = tmp_path / "deep" / "package.yaml"
     done = CliRunner().invoke(cli, ["compile", "--images", str(tmp_path / "t.json"), "--out", str(out)])
     assert done.exit_code == 0, done.output

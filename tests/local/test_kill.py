@@ -1,0 +1,121 @@
+"""A run is killed again and again, and ends as if nothing had been."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from components.core.store import open_store
+from pipelines import run_record
+from pipelines.remote_home import Lease
+from tests.local import command
+from tests.local.command import digests, scores
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
+
+STAGES = (
+    "base-model",
+    "synthesize",
+    "solve",
+    "decontaminate",
+    "sft",
+    "evaluate",
+    "sample",
+    "judge",
+    "build-preferences",
+    "tune",
+    "compare",
+    "report",
+    "publish",
+)
+"""KFP task names; the run is killed once in each."""
+
+
+SHORT = ("--set", "rounds=1")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing happened to."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    status, output = command.run(home, *SHORT)
+    assert status == 0, output + command.log_of(home)[-5000:]
+    return home / "latest"
+
+
+def test_killed_in_every_stage_it_continues_and_ends_with_the_same_models(undisturbed: Path, tmp_path: Path) -> None:
+    """Killed when a stage is first seen at work, whatever order the stages come in; what was finished before is never seen again."""
+    killed: set[str] = set()
+    for _ in range(2 * len(STAGES)):
+        before = command.run_folders(tmp_path)
+        process = command.start(tmp_path, *SHORT)
+        stage = command.kill_in_new_stage(process, tmp_path, killed, before)
+        if stage is None:
+            break
+        killed.add(stage)
+    assert killed >= set(STAGES)
+    assert command.latest(tmp_path).status == "succeeded"
+    assert digests(tmp_path / "latest") == digests(undisturbed)
+    assert scores(command.latest(tmp_path)) == scores(run_record.read(undisturbed))
+
+
+def test_another_machine_continues_a_run_whose_home_is_in_s3(undisturbed: Path, s3_bucket: str, tmp_path: Path) -> None:
+    """Nothing is shared but the store: between the two the local folder is removed."""
+    home = f"{s3_bucket}/runs"
+    store = open_store(home)
+    environment = {"TMPDIR": str(tmp_path / "machine"), "TUTORLOOP_HOME_INTERVAL_S": "0.5"}
+    (tmp_path / "machine").mkdir()
+    process = command.start(home, *SHORT, environment=environment)
+    until(lambda: any("/sft/model/" in key for key in store.list("shared/artifacts/")), process)
+    process.kill()
+    process.wait()
+    status, output = command.run(home, *SHORT, environment=environment)
+    assert status == 1 and "another run is at work" in output and "--home" in output
+    (lease,) = store.list("lease/")
+    store.write(lease, msgspec.json.encode(Lease(owner="a machine that is gone", until=time.time() - 1)))
+    shutil.rmtree(tmp_path / "machine")
+    (tmp_path / "machine").mkdir()
+
+    status, output = command.run(home, *SHORT, environment=environment)
+    assert status == 0, output
+    (folder,) = (tmp_path / "machine").glob("tutorloop-home-*/2*")
+    executed = {stage.stage for stage in run_record.read(folder).stages if not stage.cached}
+    assert not executed & {"seeds", "base_model", "synthesis", "solving", "contamination", "sft"}
+    assert digests(folder) == digests(undisturbed)
+    assert f"{home}/{folder.name}" in output
+    kept = set(store.list())
+    assert {f"{folder.name}/{name}" for name in ("report.html", "run.json", "log.txt", "ledger.jsonl")} <= kept
+    assert not (tmp_path / "machine" / "shared" / "responses").exists()
+    assert any(key.startswith("shared/responses/") for key in kept)
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something while a run is at work."""
+    deadline = time.monotonic() + 600
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.2)
+
+
+def test_a_full_disk_ends_the_run_with_the_cause_and_a_larger_one_continues(undisturbed: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        status, output = command.run(disk / "home", *SHORT)
+        assert status == 1 and "the disk is full" in output and "free space" in output, output
+        assert "Traceback" not in output
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        status, output = command.run(disk / "home", *SHORT)
+        assert status == 0, output
+        assert digests(disk / "home" / "latest") == digests(undisturbed)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
