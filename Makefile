@@ -3,13 +3,23 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup setup-dev gsm8k-small compile lock
+.PHONY: demo test test-images check setup setup-dev gsm8k-small compile lock
 
 demo: setup ## the whole Orca-Math loop on this machine, with the offline teacher and the tiny student
 	$(BIN)/tutorloop run --profile tiny
 
-test: setup-dev check ## everything that has to pass
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile
+# Whole runs take longest: they come first, so that no core waits for the other at the end.
+test: setup-dev check ## everything that has to pass, but for the images
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/images -n 2 --dist loadfile --no-loadscope-reorder
+
+# The base image comes from its registry or, where that cannot be reached, from Debian packages (apt-get install mmdebstrap). The CPU
+# build of torch comes from where pip finds it: name PyTorch's CPU index in PIP_EXTRA_INDEX_URL.
+test-images: setup-dev ## the images, and the whole loop in containers (Docker, prometheus-pushgateway)
+	sh tests/images/local_base.sh
+	$(BIN)/pip download --quiet --no-deps --dest build/wheelhouse --requirement images/trainer/torch-cpu.lock
+	$(BIN)/tutorloop images build agents trainer offline-teacher --build-arg TORCH=cpu --wheelhouse build/wheelhouse \
+	  $(if $(PIP_CERT),--ca-cert $(PIP_CERT))
+	$(BIN)/python -m pytest tests/images
 
 check: setup-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -21,6 +21,8 @@ from pipelines.run_record import RunRecord
 TUTORLOOP = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 KEY = "sk-planted-0123456789abcdef"
 """In the environment of every finished run; no file may hold it."""
+SHORT = ("--set", "rounds=1")
+"""One practice round is enough for most tests."""
 SMOKE = Path(__file__).with_name("smoke.yaml")
 
 

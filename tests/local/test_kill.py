@@ -15,7 +15,7 @@ from components.core.store import open_store
 from pipelines import run_record
 from pipelines.remote_home import Lease
 from tests.local import command
-from tests.local.command import digests, scores
+from tests.local.command import SHORT, digests, scores
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
@@ -35,9 +35,6 @@ STAGES = (
     "publish",
 )
 """KFP task names; the run is killed once in each."""
-
-
-SHORT = ("--set", "rounds=1")
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from tests.prometheus import get, pushed, running
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
 SETTINGS = (
+    "rounds=1",
     "teacher.usd_per_million_prompt_tokens=1",
     "teacher.usd_per_million_completion_tokens=3",
     "teacher.max_usd=100",
