@@ -164,12 +164,13 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
     _require(client, image)
     container = client.containers.run(image, list(command), detach=True, volumes=dict(volumes), **given)
     try:
-        for line in _lines(container.logs(stream=True, follow=True)):
+        for line in whole_lines(container.logs(stream=True, follow=True)):
             print(line, end="", flush=True)
         status = int(container.wait()["StatusCode"])
         container.reload()
         if status and container.attrs["State"]["OOMKilled"]:
-            _tell_memory(command, str(given.get("mem_limit") or "that of the machine"))
+            error = out_of_memory(_task(command), str(given.get("mem_limit") or "that of the machine"))
+            print(f"error in {_task(command)}: {error}", file=sys.stderr, flush=True)
         elif status == 137:
             print(f"the container of {_task(command)} was killed", flush=True)
         return status
@@ -177,7 +178,7 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
         container.remove(force=True, v=True)
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+def whole_lines(chunks: Iterator[bytes]) -> Iterator[str]:
     """Whole lines; Docker cuts its stream wherever it likes."""
     rest = b""
     for chunk in chunks:
@@ -259,12 +260,16 @@ def _task(command: Sequence[str]) -> str:
     return words[words.index("--function_to_execute") + 1] if "--function_to_execute" in words else words[0]
 
 
-def _tell_memory(command: Sequence[str], limit: str) -> None:
-    task = _task(command)
-    smaller = next((settings for name, settings in MEMORY_SETTINGS.items() if task.startswith(name)), "")
+def out_of_memory(function: str, limit: str) -> DockerError:
+    """The error of a container that was killed for want of memory.
+
+    Args:
+        function: KFP's name of the function that ran in it.
+        limit: Its limit, as Docker writes it.
+    """
+    smaller = next((settings for name, settings in MEMORY_SETTINGS.items() if function.startswith(name)), "")
     hint = "give the containers more with --memory" + (f", or lower {smaller}" if smaller else "")
-    print(f"error in {task}: out of memory: the container went over its limit ({limit}) and was killed", file=sys.stderr)
-    print(f"  what to do: {hint}", file=sys.stderr, flush=True)
+    return DockerError(f"out of memory: the container went over its limit ({limit}) and was killed", hint)
 
 
 def existing_paths(value: Any) -> list[str]:
