@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 
 from components.core.errors import ParameterError
-from components.core.store import put
+from components.core.store import fetched, put
 from pipelines.images import DEFAULT_TABLE
 
 
@@ -45,8 +46,8 @@ def list_images(build_args: Sequence[str]) -> None:
 @_build_arg
 @click.option("--registry", default="", metavar="PREFIX", help="Prefix of the repositories, for example ghcr.io/acme.")
 @click.option("--push", is_flag=True, help="Push, and refer to the images by digest.")
-@click.option("--wheelhouse", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of wheels that no index has.")
-@click.option("--ca-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificates for downloads, PEM.")
+@click.option("--wheelhouse", metavar="URI", help="Wheels that no index has: a folder or s3://bucket/prefix.")
+@click.option("--ca-cert", metavar="URI", help="Certificates for downloads: a PEM file or s3://bucket/key.")
 @click.option("--again", is_flag=True, help="Build what is there already, too.")
 @click.option("--table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table to write: a file or s3://bucket/key.")
 def build(
@@ -54,8 +55,8 @@ def build(
     build_args: Sequence[str],
     registry: str,
     push: bool,
-    wheelhouse: Path | None,
-    ca_cert: Path | None,
+    wheelhouse: str | None,
+    ca_cert: str | None,
     again: bool,
     table: str,
 ) -> None:
@@ -67,11 +68,16 @@ def build(
         if name not in REPOSITORIES:
             raise ParameterError("image", name, ", ".join(REPOSITORIES))
     given = _arguments(build_args)
-    for name in names or REPOSITORIES:
-        image = image_build.build(name, arguments=given[name], registry=registry, wheelhouse=wheelhouse, certificate=ca_cert, again=again)
-        image = image_build.push(image) if push else image
-        add_to_table(image, table)
-        click.echo(f"{name:<16} {image.reference}")
+    with contextlib.ExitStack() as stack:
+        wheels = stack.enter_context(fetched(wheelhouse)) if wheelhouse else None
+        certificate = stack.enter_context(fetched(ca_cert)) if ca_cert else None
+        for name in names or REPOSITORIES:
+            image = image_build.build(
+                name, arguments=given[name], registry=registry, wheelhouse=wheels, certificate=certificate, again=again
+            )
+            image = image_build.push(image) if push else image
+            add_to_table(image, table)
+            click.echo(f"{name:<16} {image.reference}")
     click.echo(f"table: {table}")
 
 
@@ -92,6 +98,8 @@ def compile_package(rounds: int, table: str, vllm: bool, out: str) -> None:
         package = package_for(rounds, Path(scratch)).read_text()
     put(out, resolve(package, found, vllm=vllm).encode())
     click.echo(f"package: {out}")
+    if not all("@sha256:" in image.reference for image in found.images):
+        click.echo("it names images that were not pushed: a cluster finds them only if they are loaded into it", err=True)
 
 
 def _arguments(given: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from components.core.errors import TutorLoopError
+from components.core.store import is_remote
 
 LABEL = "tutorloop.home"
 """Label of every container that a run starts; its value is the home of the run."""
@@ -28,9 +30,10 @@ IMAGE_USER = 65532
 """The user of our images (their Dockerfiles)."""
 
 PASSED_ON = re.compile(
-    r"TUTORLOOP_.*|AWS_(?!CA_BUNDLE).*|OPENAI_API_KEY|HF_(TOKEN|ENDPOINT|HUB_OFFLINE)|OMP_NUM_THREADS|(?:https?|no)_proxy|(?:HTTPS?|NO)_PROXY"
+    r"TUTORLOOP_.*|AWS_(ENDPOINT_URL|ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|REGION)|SSL_CERT_FILE|OPENAI_API_KEY"
+    r"|HF_(TOKEN|ENDPOINT|HUB_OFFLINE)|OMP_NUM_THREADS|(?:https?|no)_proxy|(?:HTTPS?|NO)_PROXY"
 )
-"""Environment variables of the command line that tasks see as well: settings and keys, nothing of the machine."""
+"""Environment variables of the command line that tasks see as well. The file of SSL_CERT_FILE is mounted."""
 
 TEACHER_PORT = 8000
 _START_S = 60.0
@@ -119,23 +122,47 @@ def arguments(options: DockerOptions, environment: Mapping[str, str]) -> dict[st
 
 
 def give_folders(options: DockerOptions) -> None:
-    """Let the user of the images write where tasks write: needed where the command line runs as root, as in CI."""
+    """Let the user of the images write where tasks write: needed where the command line runs as root, as in CI.
+
+    Only below the run's home: what lies elsewhere has an owner who should be asked.
+    """
     if os.getuid() != 0:
         return
     for folder in (options.artifacts, *options.writable):
-        for path in (Path(folder), *Path(folder).rglob("*")):
-            if path.lstat().st_uid != IMAGE_USER:
-                os.lchown(path, IMAGE_USER, IMAGE_USER)
+        if Path(folder).is_relative_to(options.home):
+            for path in (Path(folder), *Path(folder).rglob("*")):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.lstat().st_uid != IMAGE_USER:
+                        os.lchown(path, IMAGE_USER, IMAGE_USER)
 
 
-def remove_containers(home: str) -> None:
-    """Remove what an earlier run of this home left behind; a task that went on would train into the same checkpoints."""
+def remove_containers(home: str, ending: bool = False) -> None:
+    """Remove what an earlier run of this home left behind; a task that went on would train into the same checkpoints.
+
+    Args:
+        home: Value of :data:`LABEL`.
+        ending: Whether this process ends: none is started any more.
+
+    Raises:
+        DockerError: Docker does not remove one.
+    """
     import docker
 
+    if ending:
+        _ending.set()
     client = connect()
-    for container in client.containers.list(all=True, filters={"label": f"{LABEL}={home}"}):
-        with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
-            container.remove(force=True, v=True)
+    while found := client.containers.list(all=True, filters={"label": f"{LABEL}={home}"}, ignore_removed=True):
+        for container in found:
+            try:
+                container.remove(force=True, v=True)
+            except docker.errors.APIError as error:
+                # Gone, or being removed already.
+                if error.status_code not in (404, 409):
+                    raise DockerError(f"a container of {home} cannot be removed: {error.explanation}", "docker rm --force") from error
+        time.sleep(0.1)
+
+
+_ending = threading.Event()
 
 
 def use() -> None:
@@ -161,8 +188,7 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
     Raises:
         DockerError: The image is neither here nor can it be pulled.
     """
-    _require(client, image)
-    container = client.containers.run(image, list(command), detach=True, volumes=dict(volumes), **given)
+    container = _start(client, image, command, volumes=dict(volumes), **given)
     try:
         for line in whole_lines(container.logs(stream=True, follow=True)):
             print(line, end="", flush=True)
@@ -172,7 +198,7 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
             error = out_of_memory(_task(command), str(given.get("mem_limit") or "that of the machine"))
             print(f"error in {_task(command)}: {error}", file=sys.stderr, flush=True)
         elif status == 137:
-            print(f"the container of {_task(command)} was killed", flush=True)
+            print(f"error in {_task(command)}: the container was killed (SIGKILL)", file=sys.stderr, flush=True)
         return status
     finally:
         container.remove(force=True, v=True)
@@ -211,12 +237,10 @@ def offline_teacher(options: DockerOptions, settings: Mapping[str, Any]) -> Iter
     Raises:
         DockerError: It did not start.
     """
-    client = connect()
-    image = options.images["offline-teacher"]
-    _require(client, image)
-    given = arguments(options, {})
-    values = {**settings, "host": "0.0.0.0", "port": TEACHER_PORT}  # noqa: S104
-    container = client.containers.run(image, ["--options", msgspec.json.encode(values).decode()], detach=True, **given)
+    keys = [str(Path(key).resolve()) if not is_remote(key) else key for key in settings.get("answer_key", ())]
+    values = {**settings, "host": "0.0.0.0", "port": TEACHER_PORT, "answer_key": keys}  # noqa: S104
+    command = ["--options", msgspec.json.encode(values).decode()]
+    container = _start(connect(), options.images["offline-teacher"], command, **arguments(options, os.environ))
     try:
         container.reload()
         networks = container.attrs["NetworkSettings"]["Networks"]
@@ -239,7 +263,7 @@ def _wait_until_healthy(container: Any, address: str) -> None:
     raise DockerError(f"the offline teacher's container did not start: {container.logs().decode(errors='replace').strip()}")
 
 
-def _require(client: Any, image: str) -> None:
+def _start(client: Any, image: str, command: Sequence[str], **given: Any) -> Any:
     import docker
 
     try:
@@ -249,9 +273,19 @@ def _require(client: Any, image: str) -> None:
         try:
             client.images.pull(image)
         except docker.errors.APIError as error:
-            raise DockerError(
-                f"the image {image} is not here and cannot be pulled: {error.explanation}", "tutorloop images build"
-            ) from error
+            hint = "build it (tutorloop images build), or log in to its registry"
+            raise DockerError(f"the image {image} is not here and cannot be pulled: {error.explanation}", hint) from error
+    if _ending.is_set():
+        raise DockerError("the run is ending", "run it again")
+    container = None
+    try:
+        container = client.containers.create(image, list(command), **given)
+        container.start()
+    except docker.errors.APIError as error:
+        if container is not None:
+            container.remove(force=True, v=True)
+        raise DockerError(f"a container of {image} does not start: {error.explanation}", "check --network and --memory") from error
+    return container
 
 
 def _task(command: Sequence[str]) -> str:
@@ -278,4 +312,5 @@ def existing_paths(value: Any) -> list[str]:
         return [path for item in value.values() for path in existing_paths(item)]
     if isinstance(value, list | tuple):
         return [path for item in value for path in existing_paths(item)]
-    return [value] if isinstance(value, str) and value.startswith("/") and Path(value).exists() else []
+    path = re.sub(r"^(file://|gguf:)", "", value) if isinstance(value, str) else ""
+    return [path] if path.startswith("/") and Path(path).exists() else []

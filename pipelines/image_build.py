@@ -32,7 +32,8 @@ def build(
     certificate: Path | None = None,
     again: bool = False,
 ) -> Image:
-    """Build an image from exactly the files that its version is the hash of; nothing is done when it is there already.
+    """Build an image from exactly the files that its version is the hash of; nothing is done when it is there already,
+    on this machine or in the registry.
 
     Args:
         name: Folder under images/.
@@ -53,7 +54,8 @@ def build(
     current = images.version(name, changed)
     repository = f"{registry.rstrip('/')}/{REPOSITORIES[name]}" if registry else REPOSITORIES[name]
     image = Image(name=name, version=current, arguments=changed, reference=f"{repository}:{current}")
-    if not again and present(image.reference):
+    # One that the registry has is taken from there: a second build would have another digest, and every stage would run again.
+    if not again and (present(image.reference) or (registry and _pull(image.reference))):
         return image
     command = ["docker", "build", "--file", images.dockerfile(name), "--tag", image.reference, "--build-arg", f"VERSION={current}"]
     for key, value in changed.items():
@@ -92,6 +94,10 @@ def present(reference: str) -> bool:
         return subprocess.run(["docker", "image", "inspect", reference], capture_output=True).returncode == 0
     except FileNotFoundError:
         return False
+
+
+def _pull(reference: str) -> bool:
+    return subprocess.run(["docker", "pull", "--quiet", reference], capture_output=True).returncode == 0
 
 
 def _stage(name: str, folder: Path, wheelhouse: Path | None) -> None:

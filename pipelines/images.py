@@ -34,7 +34,6 @@ REPOSITORIES = {
 WHEELHOUSE = "images/wheelhouse"
 DEFAULT_TABLE = "build/images.json"
 
-_BUILD = "run `tutorloop images build`"
 _SETTINGS = ("VERSION",)
 """Build arguments with a default that follow from the contents."""
 
@@ -135,36 +134,28 @@ def unbuilt(name: str) -> Image:
 
 
 def read_table(uri: str) -> ImageTable:
-    """Read a table, and refuse it when an image has been overtaken by the code.
+    """Read a table.
 
     Args:
         uri: A local path or ``s3://bucket/key``.
 
     Raises:
-        InputError: Missing or malformed, or an image in it was built from other files.
+        InputError: Missing or malformed.
     """
-    table = _decode(uri)
-    for image in table.images:
-        if image.name in REPOSITORIES and (current := version(image.name, image.arguments)) != image.version:
-            raise InputError(f"the image {image.name} was built from other files ({image.version}, now {current})", uri, hint=_BUILD)
-    return table
-
-
-def _decode(uri: str) -> ImageTable:
     try:
         with fetched(uri) as path:
             return msgspec.json.decode(path.read_bytes(), type=ImageTable)
     except MissingKeyError as error:
-        raise InputError("there is no table of images", uri, hint=_BUILD) from error
+        raise InputError("there is no table of images", uri, hint="tutorloop images build") from error
     except msgspec.DecodeError as error:
-        raise InputError(f"not a table of images: {error}", uri, hint=_BUILD) from error
+        raise InputError(f"not a table of images: {error}", uri, hint="remove it, then run tutorloop images build") from error
 
 
 def add_to_table(image: Image, uri: str) -> None:
     """Note an image in a table, which is made when missing; what it has of other images stays."""
     others: list[Image] = []
     with contextlib.suppress(MissingKeyError), fetched(uri):
-        others = [other for other in _decode(uri).images if other.name != image.name]
+        others = [other for other in read_table(uri).images if other.name != image.name]
     table = ImageTable(images=sorted([*others, image], key=lambda item: item.name))
     put(uri, msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
 
@@ -177,14 +168,20 @@ def reference(name: str, table: ImageTable | None) -> str:
         table: The images that are built; None where tasks run as processes, and the name only has to follow the contents.
 
     Raises:
-        ParameterError: The table lacks it.
+        ParameterError: The table lacks it, or has one that was built from other files than the code has now.
     """
     if table is None:
         return unbuilt(name).reference
     for image in table.images:
         if image.name == name:
+            if (current := version(name, image.arguments)) != image.version:
+                command = " ".join(
+                    ["tutorloop images build", name, *(f"--build-arg {key}={value}" for key, value in image.arguments.items())]
+                )
+                allowed = f"a table with {current}, not {image.version}: the image {name} was built from other files; run `{command}`"
+                raise ParameterError("--images", name, allowed)
             return image.reference
-    raise ParameterError("--images", name, "a table with this image; run `tutorloop images build " + name + "`")
+    raise ParameterError("--images", name, f"a table with this image; run `tutorloop images build {name}`")
 
 
 def resolve(package: str, table: ImageTable | None = None, *, vllm: bool = False) -> str:

@@ -58,7 +58,7 @@ def _die_with_parent(docker: DockerOptions | None) -> None:
             pass
         if docker is not None:
             with contextlib.suppress(Exception):
-                containers.remove_containers(docker.home)
+                containers.remove_containers(docker.home, ending=True)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

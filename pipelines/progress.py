@@ -45,6 +45,7 @@ class Display:
         self.console = console or Console(highlight=False)
         self.error: list[str] = []
         self.failed_stage = ""
+        self._error_start = 0
         self._in_error = False
         self._in_traceback = False
         self._bars: dict[str, TaskID] = {}
@@ -78,6 +79,8 @@ class Display:
         elif re.match(r"error(:| in )|pipeline failed:|Traceback ", text):
             self._in_error = not text.startswith("pipeline failed:")
             self._in_traceback = text.startswith("Traceback ")
+            if self._in_error:
+                self._error_start = len(self.error)
             if self._in_error and not self._in_traceback:
                 self.error.append(text)
         elif _LOG_LINE.match(text):
@@ -94,12 +97,13 @@ class Display:
             self._in_error = False
 
     def _retry(self, name: str, attempt: str, attempts: str, wait: str) -> None:
-        """What went wrong is shown and forgotten: only an error that stays is the run's."""
-        reason = f": {self.error[0]}" if self.error else ""
+        """What went wrong last is shown and forgotten: only an error that stays is the run's."""
+        reason = f": {self.error[self._error_start]}" if self.error[self._error_start :] else ""
         self.console.print(
             f"[dim]{time.strftime('%H:%M:%S')}[/] {name} [yellow]again in {wait} s[/] (attempt {attempt} of {attempts}{reason})"
         )
-        self.error, self.failed_stage, self._in_error = [], "", False
+        del self.error[self._error_start :]
+        self.failed_stage, self._in_error = "", False
 
     def _advance(self, event: dict[str, Any]) -> None:
         key = f"{event['task']} {event['shard']}" if event["shard"] != "0/1" else str(event["task"])

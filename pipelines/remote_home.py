@@ -1,13 +1,15 @@
 """A home of runs in an object store: any machine continues where another stopped.
 
 The runs work in a folder of this machine. What KFP's cache knows goes up while a run is at work, artifacts first; what is up is
-brought down before the next run. The folder has the same path on every machine, since cache entries hold whole paths.
+brought down before the next run. The folder should have the same path on every machine, since cache entries hold whole paths: tasks
+whose entries name other paths run again.
 
 Layout below the URI, as in a local home::
 
     <run>/...                           report, record, log and metrics of a run
     shared/artifacts/...                outputs of tasks, and KFP's cache
     shared/{responses,checkpoints,models}/...   written by the tasks themselves
+    home.json                           tells this home from an older one at the same address
     lease/<number>.json                 whose turn it is
 """
 
@@ -16,38 +18,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import socket
-import tempfile
+import shutil
+import sys
 import threading
-import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from components.core.errors import StoreError, TutorLoopError
-from components.core.records import Record
-from components.core.store import Store, open_store
+from components.core.errors import StoreError
+from components.core.store import open_store
+from pipelines import lease
 
 ARTIFACTS = "shared/artifacts"
 CACHE = f"{ARTIFACTS}/.kfp_cache"
-LEASES = "lease/"
-LEASE_S = 120.0
-"""A run that is killed keeps its home for so long."""
-INTERVAL_S = float(os.environ.get("TUTORLOOP_HOME_INTERVAL_S") or 15)
-"""Seconds between two looks for what has come new."""
-
-
-class BusyError(TutorLoopError):
-    """Another run is at work in this home."""
-
-
-class Lease(Record, frozen=True, kw_only=True):
-    """Whose turn it is, until when (seconds since 1970)."""
-
-    owner: str
-    until: float
+NAME = "home.json"
+INTERVAL_S = 15.0
+"""Between two looks for what has come new."""
+FOLDER_VARIABLE = "TUTORLOOP_WORK"
+"""Environment variable with the folder that the working copies of homes lie in."""
 
 
 class RemoteHome:
@@ -66,8 +57,8 @@ class RemoteHome:
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
         self._store = open_store(uri)
-        name = f"tutorloop-home-{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}"
-        self.folder = Path(tempfile.gettempdir()) / name
+        name = hashlib.sha256(f"{os.environ.get('AWS_ENDPOINT_URL', '')} {self.uri}".encode()).hexdigest()[:16]
+        self.folder = Path(os.environ.get(FOLDER_VARIABLE) or f"/var/tmp/tutorloop-{os.getuid()}") / name  # noqa: S108
         self._known: set[str] = set()
 
     @contextlib.contextmanager
@@ -76,25 +67,29 @@ class RemoteHome:
 
         Raises:
             BusyError: Another run is at work there.
-            StoreError: The store does not answer or refuses.
+            StoreError: The store does not answer or refuses, or the working copy belongs to somebody else.
         """
-        with _turn(self._store, self.uri) as renew:
+        with lease.held(self._store, self.uri):
             self._bring_down()
             ended = threading.Event()
-            watcher = threading.Thread(target=self._watch, args=(renew, ended), daemon=True)
+            watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
             watcher.start()
             try:
                 yield
             finally:
                 ended.set()
                 watcher.join()
-                self.send_up_artifacts()
+                # How the run ended matters more than that its home lags behind.
+                self._try(self._send_up_artifacts)
+                self._try(self._send_up_run)
 
-    def send_up_run(self, folder: Path) -> None:
-        """Store a run's own folder."""
-        self._store.upload(folder, folder.name)
+    def _send_up_run(self) -> None:
+        """Store the newest run's own folder."""
+        latest = self.folder / "latest"
+        if latest.exists():
+            self._store.upload(latest.resolve(), latest.resolve().name)
 
-    def send_up_artifacts(self) -> None:
+    def _send_up_artifacts(self) -> None:
         """Store the outputs of all tasks that KFP's cache knows and the store does not; the cache's entry comes last."""
         for entry in sorted((self.folder / CACHE).glob("*.json")):
             key = f"{CACHE}/{entry.name}"
@@ -106,51 +101,36 @@ class RemoteHome:
             self._known.add(key)
 
     def _bring_down(self) -> None:
+        self._require_own_folder()
+        self._store.create(NAME, msgspec.json.encode({"id": uuid.uuid4().hex}))
+        name = self._store.read(NAME)
+        mark = self.folder / NAME
+        if not mark.is_file() or mark.read_bytes() != name:
+            shutil.rmtree(self.folder)
+            self.folder.mkdir()
+            mark.write_bytes(name)
         keys = list(self._store.list(f"{ARTIFACTS}/"))
         for key in keys:
-            target = self.folder / key
-            if not target.exists():
-                self._store.download(key, target)
+            if not (self.folder / key).exists():
+                self._store.download(key, self.folder / key)
         self._known = {key for key in keys if key.startswith(f"{CACHE}/")}
 
-    def _watch(self, renew: Any, ended: threading.Event) -> None:
+    def _require_own_folder(self) -> None:
+        """The folder is under a name that anybody can guess."""
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.folder.parent.stat().st_uid != os.getuid():
+            raise StoreError(f"{self.folder.parent} belongs to somebody else", f"name a folder of your own in {FOLDER_VARIABLE}")
+        self.folder.mkdir(exist_ok=True)
+
+    def _watch(self, ended: threading.Event) -> None:
         while not ended.wait(INTERVAL_S):
-            try:
-                renew()
-                self.send_up_artifacts()
-            except StoreError as error:
-                # The run goes on: what is missing goes up later.
-                print(f"the home at {self.uri} lags behind: {error}", flush=True)
+            self._try(self._send_up_artifacts)
 
-
-@contextlib.contextmanager
-def _turn(store: Store, uri: str) -> Iterator[Any]:
-    """Hold the lease; yields what renews it.
-
-    Each lease has a number, and its key is made by a conditional create: of two runs that find the last one expired, one gets the next.
-    """
-    keys = list(store.list(LEASES))
-    last = msgspec.json.decode(store.read(keys[-1]), type=Lease) if keys else None
-    busy = BusyError(
-        f"another run is at work in {uri}" + (f" ({last.owner})" if last else ""),
-        f"wait for it or give another --home; a run that was killed gives its home free after {LEASE_S:.0f} s",
-    )
-    if last and last.until > time.time():
-        raise busy
-    number = int(Path(keys[-1]).stem) + 1 if keys else 1
-    key, owner = f"{LEASES}{number:08d}.json", socket.gethostname()
-
-    def lease(seconds: float) -> bytes:
-        return msgspec.json.encode(Lease(owner=owner, until=time.time() + seconds))
-
-    if not store.create(key, lease(LEASE_S)):
-        raise busy
-    for old in keys:
-        store.delete(old)
-    try:
-        yield lambda: store.write(key, lease(LEASE_S))
-    finally:
-        store.write(key, lease(0))
+    def _try(self, action: Any) -> None:
+        try:
+            action()
+        except Exception as error:
+            print(f"the home at {self.uri} lags behind: {error}", file=sys.stderr, flush=True)
 
 
 def _local_paths(value: Any, folder: Path) -> list[Path]:

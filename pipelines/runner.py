@@ -24,7 +24,7 @@ from components.core.store import is_remote
 from components.teacher.preflight import Services
 from pipelines import containers, images, parameters, run_record
 from pipelines.compile import package_digest, package_for
-from pipelines.containers import DockerOptions
+from pipelines.containers import DockerError, DockerOptions
 from pipelines.images import ImageTable
 from pipelines.local_run import Job
 from pipelines.parameters import RunOptions
@@ -92,18 +92,15 @@ def run_profile(
     remote = RemoteHome(str(home))
     addresses = {name: f"{remote.uri}/shared/{name}" for name in STORES} | dict(stores or {})
     with remote.open():
-        try:
-            return _run_in(remote.folder, profile, options, addresses, display or Display(), docker)
-        finally:
-            latest = remote.folder / "latest"
-            if latest.exists():
-                remote.send_up_run(latest.resolve())
+        return _run_in(remote.folder, profile, options, addresses, display or Display(), docker)
 
 
 def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str], display: Display, docker: Docker | None) -> Path:
     """Run in a folder of this machine."""
     shared = home / "shared"
-    addresses = {name: str(shared / name) for name in STORES} | stores
+    addresses = {name: str(shared / name) for name in STORES}
+    # Tasks run in other folders, so that they need the whole path.
+    addresses |= {name: uri if is_remote(uri) else str(Path(uri.removeprefix("file://")).resolve()) for name, uri in stores.items()}
     (shared / "artifacts").mkdir(parents=True, exist_ok=True)
     with _only_run_in(home):
         folder = _new_folder(home, profile)
@@ -157,19 +154,25 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
 
 
 def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str, str], folder: Path) -> DockerOptions:
-    """What the containers of a run need of this machine."""
+    """What the containers of a run need of this machine.
+
+    Raises:
+        ParameterError: An image that the run needs is not in the table.
+    """
+    names = ["agents", "offline-teacher"] if parameters.uses_offline_teacher(options) else ["agents"]
     local = [address for address in addresses.values() if not is_remote(address)]
     for path in (*local, str(folder / "metrics")):
         Path(path).mkdir(parents=True, exist_ok=True)
-    data = os.environ.get(data_folder.VARIABLE, "")
+    certificates = os.environ.get("SSL_CERT_FILE", "")
+    named = [options.sections, options.answer_key, options.offline_teacher, os.environ.get(data_folder.VARIABLE, ""), certificates]
     return DockerOptions(
-        images={image.name: image.reference for image in docker.images.images},
+        images={name: images.reference(name, docker.images) for name in names},
         home=str(folder.parent),
         artifacts=str(folder.parent / "shared" / "artifacts"),
         network=docker.network,
         memory=docker.memory,
         writable=[*local, str(folder / "metrics")],
-        readable=sorted({*containers.existing_paths([options.sections, options.answer_key, data])} - set(local)),
+        readable=sorted(set(containers.existing_paths(named)) - set(local)),
     )
 
 
@@ -240,7 +243,11 @@ def _run_child(job: Job, folder: Path, display: Display) -> int:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         if job.docker is not None:
-            containers.remove_containers(job.docker.home)
+            try:
+                containers.remove_containers(job.docker.home)
+            except DockerError as error:
+                # How the run ended matters more; the next run in this home removes them first.
+                print(error, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import Any
@@ -37,6 +38,10 @@ def patience() -> float:
     if not 0 <= seconds <= LONGEST_PATIENCE_S:
         raise StoreError(f"{PATIENCE_VARIABLE} = {text!r} is not valid", f"give a number of seconds from 0 to {LONGEST_PATIENCE_S:.0f}")
     return seconds
+
+
+# It logs whole addresses of requests that it repeats, signatures of presigned ones included.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 class Outage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import email.utils
 import hashlib
 import io
@@ -35,6 +36,8 @@ WRONG_KEYS = (
     "AuthorizationHeaderMalformed",
 )
 WRONG_CLOCK = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
+SIGNED_FOR = datetime.timedelta(minutes=15)
+"""As long as other requests are good for."""
 LARGEST_SKEW_S = 900.0
 """What S3 allows between the clocks of client and server."""
 FULL = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "XMinioAdminBucketQuotaExceeded")
@@ -42,6 +45,7 @@ BROKEN_OFF = ("NoSuchUpload", "InvalidPart", "IncompleteBody", "RequestTimeout")
 """An upload of which the server lost a part, in a restart for example."""
 TRANSFERS = 5
 """Times that a transfer is begun before it is given up."""
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 CHECKSUM = "sha256"
 PART_BYTES = 16 << 20
 MOST_PARTS = 10_000
@@ -68,6 +72,11 @@ class S3Store(Store):
         self.uri = uri
         if not self.bucket:
             raise StoreError(f"{uri!r} names no bucket", "give an address of the form s3://bucket/prefix")
+        if not BUCKET.fullmatch(self.bucket):
+            raise StoreError(
+                f"{uri!r}: {self.bucket!r} cannot be the name of a bucket",
+                "correct the address: 3 to 63 small letters, digits, dots, hyphens",
+            )
         self.endpoint = os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
         address = urlsplit(self.endpoint if "://" in self.endpoint else f"https://{self.endpoint}")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -116,7 +125,7 @@ class S3Store(Store):
         headers = {"If-None-Match": "*", "Content-MD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()}
 
         def put() -> urllib3.BaseHTTPResponse:
-            address = self._client.get_presigned_url("PUT", bucket_name=self.bucket, object_name=name)
+            address = self._client.get_presigned_url("PUT", bucket_name=self.bucket, object_name=name, expires=SIGNED_FOR)
             return self._connections.request("PUT", address, body=data, headers=headers)
 
         response = self._do(key, put, writing=True)

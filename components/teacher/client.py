@@ -23,7 +23,8 @@ from components.teacher.metrics import TeacherMetrics
 from components.teacher.options import TeacherOptions
 from components.teacher.responses import ResponseStore, request_key
 
-AWAY = ("connection", "timeout", "502", "503", "504")
+GONE = ("connection", "502", "503", "504")
+AWAY = (*GONE, "timeout")
 """Outcomes that say that nobody is at home: a restart, a lost node."""
 
 LAST_WAIT_S = 10.0
@@ -243,6 +244,9 @@ class Teacher:
         if failure.fatal:
             return unreachable(failure)
         tried = f" (after {retries} retries)" if retries else ""
+        if failure.outcome in GONE and self.options.max_outage_s:
+            # Not this request's fault: a row that is dropped for it would never be asked again.
+            return unreachable(failure)
         if self._failures_in_row >= self.options.max_failures_in_row:
             error = unreachable(failure)
             return TeacherError(

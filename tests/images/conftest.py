@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import sys
 import time
@@ -129,11 +130,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     probe.remove()
     network = client.networks.create(name, internal=True, ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]))
     started: list[Any] = []
-    prefix = subnet.rsplit(".", 2)[0]
+    addresses = ipaddress.ip_network(subnet)
 
     def start(number: int, image: str, command: list[str], **more: Any) -> Service:
         # High addresses: Docker gives tasks the low ones.
-        host = f"{prefix}.200.{number}"
+        host = str(addresses[-1 - number])
         container = client.containers.create(image, command, network=name, **more)
         started.append(container)
         network.disconnect(container)

@@ -72,6 +72,11 @@ def test_a_task_is_closed_in(lab: Lab, name: str, options: DockerOptions) -> Non
 
 
 def test_a_task_reaches_its_services_and_nothing_else(lab: Lab, options: DockerOptions) -> None:
+    base = images.arguments("agents")["BASE_IMAGE"]
+    outside = lab.client.containers.run(base, ["python3", "-m", "http.server", "8000"], detach=True)
+    outside.reload()
+    elsewhere = outside.attrs["NetworkSettings"]["IPAddress"]
+    _wait_for(f"http://{elsewhere}:8000")
     script = f"""python3 - <<'PYTHON'
 import socket
 def reach(host, port):
@@ -83,10 +88,11 @@ def reach(host, port):
 print("teacher", reach("{lab.teacher.host}", 8000))
 print("store", reach("{lab.store.host}", 8333))
 print("gateway", reach("{lab.gateway.host}", 9091))
-print("address", reach("1.1.1.1", 443))
+print("address", reach("{elsewhere}", 8000))
 print("name", reach("example.org", 443))
 PYTHON"""
     _, output = shell(lab, "agents", script, options)
+    outside.remove(force=True)
     answers = dict(line.split(maxsplit=1) for line in output.strip().splitlines())
     assert [answers[name] for name in ("teacher", "store", "gateway")] == ["open"] * 3
     assert answers["address"] != "open" and answers["name"] != "open"
@@ -99,7 +105,8 @@ def test_agents_hold_no_torch_and_the_trainer_the_cpu_build(lab: Lab, options: D
     assert (status, output.strip()) == (0, "2.13.0+cpu False")
 
 
-def test_building_again_does_nothing(lab: Lab) -> None:
+def test_building_again_does_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_build, "_docker", lambda *arguments, **more: pytest.fail("docker was asked to build"))
     table = {image.name: image for image in lab.table.images}
     built = image_build.build("agents", arguments=table["agents"].arguments)
     assert built == table["agents"]
@@ -144,5 +151,5 @@ def _wait_for(address: str) -> None:
             urllib.request.urlopen(address, timeout=5).close()
             return
         except OSError:
-            assert time.monotonic() < deadline, "the registry did not start"
+            assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.1)

@@ -137,21 +137,21 @@ def test_kills_and_outages_cost_time_and_nothing_else(lab: Lab, as_processes: Pa
     folder = tmp_path / "latest"
     log = command.log_of(tmp_path)
     for function in ("synthesize", "sft", "sample"):
-        assert f"the container of {function} was killed" in log
+        assert f"error in {function}: the container was killed" in log
     (sft,) = [row for row in ledger(folder) if row.stage == "sft"]
     assert sft.counts["resumed_at_step"] > 0
     expected = {task: digest for task, digest in digests(as_processes).items() if "M3" not in task}
     assert digests(folder) == expected
-    _no_answer_was_paid_twice(lab, before)
+    _no_answer_was_paid_twice(lab, before, folder)
 
 
-def _no_answer_was_paid_twice(lab: Lab, before: dict[str, Any]) -> None:
-    """All runs of this file ask the same; what a killed task had in flight was sent out and never arrived."""
-    after = lab.teacher_counts()
-    print(before, after)
-    in_flight = 2 * 16
-    assert after["distinct"] == before["distinct"] or before["distinct"] == 0
-    assert after["paid"] - before["paid"] <= after["distinct"] + in_flight
+def _no_answer_was_paid_twice(lab: Lab, before: dict[str, Any], folder: Path) -> None:
+    """As many answers as the run holds, but for what the killed tasks (two shards, 16 requests each) had in flight: it never arrived."""
+    stored = sum(row.usage.requests for row in ledger(folder) if row.usage)
+    paid = lab.teacher_counts()["paid"] - before["paid"]
+    # What the killed attempts of synthesis had stored counts as answered from the store in the ledger; nothing else was paid.
+    hits = sum(row.usage.cache_hits for row in ledger(folder) if row.usage and row.stage == "synthesis")
+    assert stored < paid <= stored + hits + 2 * 16 + 1
 
 
 def test_too_little_memory_is_told_with_the_setting(lab: Lab, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_settings_and_keys_reach_the_task_and_the_machine_does_not() -> None:
         "TUTORLOOP_TEACHER_API_KEY": "k", "TUTORLOOP_RUN": "r", "AWS_ENDPOINT_URL": "http://s", "AWS_SECRET_ACCESS_KEY": "s",
         "OPENAI_API_KEY": "o", "HF_TOKEN": "t", "https_proxy": "p", "NO_PROXY": "n", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    machine = {"PATH": "/bin", "HOME": "/root", "AWS_CA_BUNDLE": "/etc/ca", "SSL_CERT_FILE": "/etc/ca", "PYTHONPATH": "/x", "HF_HOME": "/h"}
+    machine = {"PATH": "/bin", "HOME": "/root", "AWS_CA_BUNDLE": "/etc/ca", "AWS_PROFILE": "p", "PYTHONPATH": "/x", "HF_HOME": "/h"}
     assert containers.arguments(options(), {**wanted, **machine})["environment"] == wanted
 
 
@@ -50,8 +50,14 @@ def test_want_of_memory_is_told_with_parameters_that_exist(function: str) -> Non
 
 def test_paths_of_this_machine_are_found_at_any_depth(tmp_path: Path) -> None:
     (tmp_path / "seeds.jsonl").touch()
-    values = {"a": [{"uri": str(tmp_path / "seeds.jsonl")}, {"uri": "s3://bucket/x"}], "b": str(tmp_path), "c": 1, "d": "/no/such/file"}
-    assert containers.existing_paths(values) == [str(tmp_path / "seeds.jsonl"), str(tmp_path)]
+    seeds = str(tmp_path / "seeds.jsonl")
+    values = {
+        "a": [{"uri": f"file://{seeds}"}, {"uri": "s3://bucket/x"}, f"gguf:{seeds}"],
+        "b": str(tmp_path),
+        "c": 1,
+        "d": "/no/such/file",
+    }
+    assert containers.existing_paths(values) == [seeds, seeds, str(tmp_path)]
 
 
 def test_dockerignore_hides_what_the_hash_leaves_out() -> None:

@@ -184,8 +184,12 @@ def test_a_table_that_the_code_has_overtaken_is_refused(tmp_path: Path, copy: Pa
     table(str(tmp_path / "t.json"))
     with (copy / "components/sft/stage.py").open("a") as handle:
         handle.write("# changed\n")
-    with pytest.raises(InputError, match=r"trainer was built from other files(.|\n)*images build"):
-        read_table(str(tmp_path / "t.json"))
+    found = read_table(str(tmp_path / "t.json"))
+    assert images.reference("agents", found)
+    with pytest.raises(
+        ParameterError, match="trainer was built from other files; run `tutorloop images build trainer --build-arg TORCH=cpu`"
+    ):
+        images.reference("trainer", found)
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "no table of images"), ("[1]", "not a table of images")])

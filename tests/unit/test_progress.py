@@ -79,3 +79,5 @@ def test_an_error_that_a_further_attempt_mends_is_shown_and_not_kept() -> None:
     _, display = shown([*failing, again, *failing])
     assert display.error == ["error in sft: the store does not answer", "what to do: look at it"]
     assert display.failed_stage == "sft"
+    _, display = shown(["    error in judge: the key is wrong", *failing, again])
+    assert display.error == ["error in judge: the key is wrong"], "that of another task, which stays"

@@ -179,6 +179,12 @@ def test_a_missing_bucket_is_named_before_anything_is_written(s3_bucket: str) ->
         open_store("s3://no-such-bucket-here/prefix")
 
 
+@pytest.mark.parametrize("uri", ["s3://b/prefix", "s3://Capitals/prefix", "s3://under_score/prefix"])
+def test_what_cannot_be_a_bucket_is_told(uri: str) -> None:
+    with pytest.raises(StoreError, match=r"cannot be the name of a bucket(.|\n)*small letters"):
+        open_store(uri)
+
+
 @pytest.mark.parametrize("uri", ["", "ftp://host/path", "s3:///prefix"])
 def test_a_malformed_address_is_refused(uri: str) -> None:
     with pytest.raises(StoreError, match="s3://bucket/prefix"):

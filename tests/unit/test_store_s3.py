@@ -162,6 +162,19 @@ def test_a_wrong_address_is_told_without_patience(s3_bucket: str, monkeypatch: p
         opened.result(10)
 
 
+def test_signatures_stay_out_of_the_log(mortal_s3_server: S3Server, mortal_s3_bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+    """KFP shows every task's log from INFO on, and urllib3 tells the whole address of what it repeats."""
+    caplog.set_level("INFO")
+    store = open_store(mortal_s3_bucket)
+    mortal_s3_server.kill()
+    creating = in_background(lambda: store.create("key", b"value"))
+    with pytest.raises(TimeoutError):
+        creating.result(1)
+    mortal_s3_server.start()
+    assert creating.result(60) is True
+    assert "Signature" not in caplog.text and "X-Amz" not in caplog.text
+
+
 def test_a_task_that_starts_while_the_server_is_away_waits_for_it(
     mortal_s3_server: S3Server, mortal_s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
