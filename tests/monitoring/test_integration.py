@@ -179,8 +179,8 @@ def test_every_task_of_a_run_left_a_text_file(two_runs: Path) -> None:
     names = {path.stem for path in (two_runs / first / "metrics").iterdir()}
     assert names >= {
         "version-of-the-seeds-0-1", "seeds-0-1", "benchmarks-0-1", "base-model-0-1", "synthesis-0-2", "solving-1-2", "contamination-0-1",
-        "sft-0-1", "evaluation-M0-0-1", "sampling-M1-0-2", "judging-M2-1-2", "preferences-M1-0-1", "tuning-M2-preference-0-1",
-        "tuning-M3-control-0-1", "ledger-0-1", "current-champion-0-1", "evaluation-champion-0-1", "comparison-with-the-champion-0-1",
+        "sft-0-1", "evaluation-M0-0-1", "sampling-M1-0-2", "judging-M1-1-2", "preferences-M1-0-1", "tuning-M2-preference-0-1",
+        "tuning-M2-control-0-1", "ledger-0-1", "current-champion-0-1", "evaluation-champion-0-1", "comparison-with-the-champion-0-1",
         "report-0-1", "publishing-0-1", "pipeline", "run",
     }  # fmt: skip
     assert "publishing-0-1" in {path.stem for path in (two_runs / second / "metrics").iterdir()}
