@@ -14,7 +14,7 @@ import pytest
 from pipelines import run_record
 from tests.images.conftest import TABLE, Lab
 from tests.local import command
-from tests.local.command import digests, ledger, scores
+from tests.local.command import digests, ledger, scores, until
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
@@ -95,17 +95,6 @@ def test_a_second_run_runs_nothing(home: Path, lab: Lab, bucket: str) -> None:
 
 def test_nothing_is_left_of_the_containers(home: Path, lab: Lab) -> None:
     assert lab.client.containers.list(all=True, filters={"label": f"tutorloop.home={home.resolve()}"}) == []
-
-
-def until(condition: Callable[[], Any], process: Any, what: str, seconds: float = 600) -> Any:
-    """Wait for something during a run; gives it back."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        assert process.poll() is None, f"the run ended before {what}:\n{process.stdout.read()[-3000:]}"
-        time.sleep(0.05)
-    raise AssertionError(f"in {seconds:g} s: never {what}")
 
 
 def test_kills_and_outages_cost_time_and_nothing_else(lab: Lab, as_processes: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,14 @@ def ledger(folder: Path) -> list[StageRecord]:
 def digests(folder: Path) -> dict[str, str]:
     """Digest of every model that a run trained, by task."""
     return {row.task: row.lineage["model"]["digest"] for row in ledger(folder) if "digest" in row.lineage.get("model", {})}
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[str], what: str, seconds: float = 600) -> Any:
+    """Wait for something during a run; gives it back."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        assert process.poll() is None, f"the run ended before {what}:\n{process.stdout.read()[-3000:] if process.stdout else ''}"
+        time.sleep(0.05)
+    raise AssertionError(f"in {seconds:g} s: never {what}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from components.core.store import open_store
 from pipelines import run_record
 from tests.local import command
-from tests.local.command import SHORT, digests, scores
+from tests.local.command import SHORT, digests, scores, until
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
@@ -66,7 +64,7 @@ def test_another_machine_continues_a_run_whose_home_is_in_s3(undisturbed: Path, 
     store = open_store(home)
     environment = {"TUTORLOOP_WORK": str(tmp_path / "machine")}
     process = command.start(home, *SHORT, environment=environment)
-    until(lambda: any("/base-model/model/" in key for key in store.list("shared/artifacts/")), process)
+    until(lambda: any("/base-model/model/" in key for key in store.list("shared/artifacts/")), process, "the base model was in the store")
     status, output = command.run(home, *SHORT, environment=environment)
     assert status == 1 and "another run is at work" in output and "--home" in output
     process.kill()
@@ -86,14 +84,6 @@ def test_another_machine_continues_a_run_whose_home_is_in_s3(undisturbed: Path, 
     assert {f"{folder.name}/{name}" for name in ("report.html", "run.json", "log.txt", "ledger.jsonl")} <= kept
     assert not (folder.parent / "shared" / "responses").exists()
     assert any(key.startswith("shared/responses/") for key in kept)
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for something while a run is at work."""
-    deadline = time.monotonic() + 600
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.2)
 
 
 def test_a_full_disk_ends_the_run_with_the_cause_and_a_larger_one_continues(undisturbed: Path, tmp_path: Path) -> None:
