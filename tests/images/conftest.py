@@ -164,7 +164,7 @@ def _s3_arguments(folder: Path) -> list[str]:
     users = [identity(ADMINISTRATOR, "Admin", "Read", "List", "Tagging", "Write")]
     (folder / "s3.json").write_bytes(msgspec.json.encode({"identities": users}))
     (folder / "data").mkdir()
-    arguments = ["server", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-dir=/work/data", "-s3", "-s3.config=/work/s3.json", f"-s3.port={S3_PORT}"]
+    arguments = ["server", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-dir=/state/data", "-s3", "-s3.config=/state/s3.json", f"-s3.port={S3_PORT}"]
     return [
         *arguments,
         "-master.telemetry=false",
@@ -177,7 +177,7 @@ def _s3_arguments(folder: Path) -> list[str]:
 
 def _mounts(folder: Path, **binaries: str) -> dict[str, dict[str, str]]:
     mounts = {path: {"bind": f"/{name}", "mode": "ro"} for name, path in binaries.items()}
-    return {**mounts, str(folder): {"bind": "/work", "mode": "rw"}}
+    return {**mounts, str(folder): {"bind": "/state", "mode": "rw"}}
 
 
 def _binary(name: str) -> str:
