@@ -5,8 +5,7 @@ from __future__ import annotations
 from kfp import dsl
 
 RETRIES = 2
-"""Further attempts of a task that was killed, lost its node or its services; it goes on where it was. An error that a person has to
-mend comes up again at once, at the cost of these waits."""
+"""Further attempts of a task that was killed, lost its node or its services; it goes on where it was."""
 FIRST_WAIT = "2s"
 FURTHER_WAIT = 5.0
 """Factor from one wait to the next."""

@@ -164,7 +164,15 @@ def _s3_arguments(folder: Path) -> list[str]:
     users = [identity(ADMINISTRATOR, "Admin", "Read", "List", "Tagging", "Write")]
     (folder / "s3.json").write_bytes(msgspec.json.encode({"identities": users}))
     (folder / "data").mkdir()
-    arguments = ["server", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-dir=/state/data", "-s3", "-s3.config=/state/s3.json", f"-s3.port={S3_PORT}"]
+    arguments = [
+        "server",
+        "-ip=127.0.0.1",
+        "-ip.bind=0.0.0.0",
+        "-dir=/state/data",
+        "-s3",
+        "-s3.config=/state/s3.json",
+        f"-s3.port={S3_PORT}",
+    ]
     return [
         *arguments,
         "-master.telemetry=false",

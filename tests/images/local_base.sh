@@ -4,7 +4,7 @@
 set -eu
 
 image=${1:-python:3.11-slim-bookworm}
-if docker image inspect "$image" >/dev/null 2>&1 || timeout 60 docker pull --quiet "$image" >/dev/null 2>&1; then
+if docker image inspect "$image" >/dev/null 2>&1 || timeout 300 docker pull --quiet "$image" >/dev/null 2>&1; then
   exit 0
 fi
 if ! command -v mmdebstrap >/dev/null; then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import urllib.request
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from pipelines import run_record
@@ -106,7 +108,9 @@ def test_kills_and_outages_cost_time_and_nothing_else(lab: Lab, as_processes: Pa
     def kill(function: str, ready: Callable[[], Any]) -> None:
         until(ready, process, f"{function} was at work")
         for container in until(lambda: lab.tasks(tmp_path, function), process, f"{function} had a container"):
-            container.kill("SIGKILL")
+            # One of two shards may end by itself meanwhile.
+            with contextlib.suppress(docker.errors.APIError):
+                container.kill("SIGKILL")
 
     try:
         kill("synthesize", lambda: lab.teacher_counts()["paid"] > before["paid"] + 40)
