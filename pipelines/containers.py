@@ -35,6 +35,8 @@ PASSED_ON = re.compile(
 )
 """Environment variables of the command line that tasks see as well. The file of SSL_CERT_FILE is mounted."""
 
+_ending = threading.Event()
+"""Set when no container may be started any more."""
 TEACHER_PORT = 8000
 _START_S = 60.0
 
@@ -160,9 +162,6 @@ def remove_containers(home: str, ending: bool = False) -> None:
                 if error.status_code not in (404, 409):
                     raise DockerError(f"a container of {home} cannot be removed: {error.explanation}", "docker rm --force") from error
         time.sleep(0.1)
-
-
-_ending = threading.Event()
 
 
 def use() -> None:

@@ -55,7 +55,7 @@ def build(
     repository = f"{registry.rstrip('/')}/{REPOSITORIES[name]}" if registry else REPOSITORIES[name]
     image = Image(name=name, version=current, arguments=changed, reference=f"{repository}:{current}")
     # One that the registry has is taken from there: a second build would have another digest, and every stage would run again.
-    if not again and (present(image.reference) or (registry and _pull(image.reference))):
+    if not again and (present(image.reference) or (registry and _succeeds("docker", "pull", "--quiet", image.reference))):
         return image
     command = ["docker", "build", "--file", images.dockerfile(name), "--tag", image.reference, "--build-arg", f"VERSION={current}"]
     for key, value in changed.items():
@@ -90,14 +90,15 @@ def push(image: Image) -> Image:
 
 def present(reference: str) -> bool:
     """Whether docker has an image on this machine."""
+    return _succeeds("docker", "image", "inspect", reference)
+
+
+def _succeeds(*command: str) -> bool:
+    """Whether a command works; one that is not installed does not."""
     try:
-        return subprocess.run(["docker", "image", "inspect", reference], capture_output=True).returncode == 0
+        return subprocess.run(command, capture_output=True).returncode == 0
     except FileNotFoundError:
         return False
-
-
-def _pull(reference: str) -> bool:
-    return subprocess.run(["docker", "pull", "--quiet", reference], capture_output=True).returncode == 0
 
 
 def _stage(name: str, folder: Path, wheelhouse: Path | None) -> None:

@@ -7,7 +7,6 @@ context and the input of the hash.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import shlex
@@ -55,7 +54,7 @@ class Image(Record, frozen=True, kw_only=True):
 
 
 class ImageTable(Record, frozen=True, kw_only=True):
-    """Content of the table that ``tutorloop images build`` writes and compile, run and submit read."""
+    """Content of the table that ``tutorloop images build`` writes and compile and run read."""
 
     schema_version: int = 1
     images: list[Image] = []
@@ -127,12 +126,6 @@ def version(name: str, given: Mapping[str, str] | None = None) -> str:
     return total.hexdigest()[:12]
 
 
-def unbuilt(name: str) -> Image:
-    """The image that a build with the Dockerfile's own arguments would make: its name serves where nothing runs in it."""
-    current = version(name)
-    return Image(name=name, version=current, reference=f"{REPOSITORIES[name]}:{current}")
-
-
 def read_table(uri: str) -> ImageTable:
     """Read a table.
 
@@ -142,21 +135,26 @@ def read_table(uri: str) -> ImageTable:
     Raises:
         InputError: Missing or malformed.
     """
+    table = _read(uri)
+    if table is None:
+        raise InputError("there is no table of images", uri, hint="tutorloop images build")
+    return table
+
+
+def _read(uri: str) -> ImageTable | None:
     try:
         with fetched(uri) as path:
             return msgspec.json.decode(path.read_bytes(), type=ImageTable)
-    except MissingKeyError as error:
-        raise InputError("there is no table of images", uri, hint="tutorloop images build") from error
+    except MissingKeyError:
+        return None
     except msgspec.DecodeError as error:
         raise InputError(f"not a table of images: {error}", uri, hint="remove it, then run tutorloop images build") from error
 
 
 def add_to_table(image: Image, uri: str) -> None:
     """Note an image in a table, which is made when missing; what it has of other images stays."""
-    others: list[Image] = []
-    with contextlib.suppress(MissingKeyError), fetched(uri):
-        others = [other for other in read_table(uri).images if other.name != image.name]
-    table = ImageTable(images=sorted([*others, image], key=lambda item: item.name))
+    images = {other.name: other for other in (_read(uri) or ImageTable()).images} | {image.name: image}
+    table = ImageTable(images=[images[name] for name in sorted(images)])
     put(uri, msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
 
 
@@ -171,7 +169,7 @@ def reference(name: str, table: ImageTable | None) -> str:
         ParameterError: The table lacks it, or has one that was built from other files than the code has now.
     """
     if table is None:
-        return unbuilt(name).reference
+        return f"{REPOSITORIES[name]}:{version(name)}"
     for image in table.images:
         if image.name == name:
             if (current := version(name, image.arguments)) != image.version:

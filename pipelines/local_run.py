@@ -125,14 +125,16 @@ def run_package(job: Job) -> None:
 
 def _runner(job: Job) -> Any:
     """KFP's runner for the tasks, after a check from where they will run that their services answer."""
-    from kfp import local
-
     if job.docker is None:
         check_services(job.services)
+        from kfp import local
+
         return local.SubprocessRunner(use_venv=False)
     command = ["python3", "-m", "components.teacher.preflight", msgspec.json.encode(job.services).decode()]
     if containers.run_once(job.docker, "agents", command, os.environ):
         raise RuntimeError("the preflight failed")
+    from kfp import local
+
     containers.use()
     return local.DockerRunner(**containers.arguments(job.docker, os.environ))
 

@@ -1,4 +1,4 @@
-"""Symbolic names of the images that tasks run in; run, submit and release put content-addressed names in their place."""
+"""Symbolic names of the images that tasks run in; run and compile put content-addressed names in their place."""
 
 AGENTS = "tutorloop/agents-python:symbolic"
 """Everything that talks to the teacher or handles rows: no torch."""

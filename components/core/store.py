@@ -253,7 +253,7 @@ def open_store(uri: str) -> Store:
         AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN: The keys.
         AWS_REGION: The region, ``us-east-1`` when not set.
         TUTORLOOP_STORE_PATIENCE_S: Seconds to keep trying while a server that has answered before does not answer or fails, 180
-            when not set. The first contact fails after a few seconds: a wrong address is told at once.
+            when not set. Outside of tasks the first contact fails after a few seconds: a wrong address is told at once.
 
     Raises:
         StoreError: The URI is malformed, the keys are missing or the folder cannot be made.
