@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +22,8 @@ HEADER = "# Made by images/lock.py from {}; complete, installed with --no-deps.\
 
 # kfp runs a task without its dependencies, and its protobuf contradicts that of others (docs/decisions.md).
 WITHOUT_DEPENDENCIES = {"kfp"}
+# This one also talks to Kubeflow's API, for which kfp needs all of them.
+WITH_CLIENT = {"sync/requirements.in"}
 # The build of torch depends on the machine: it has locks of its own.
 APART = {"torch"}
 
@@ -29,6 +32,7 @@ FROM_ENVIRONMENT = {
     "agents/hub.lock": ("agents/hub.in", "agents/requirements.in"),
     "trainer/requirements.lock": ("trainer/requirements.in", ""),
     "offline-teacher/requirements.lock": ("offline-teacher/requirements.in", ""),
+    "sync/requirements.lock": ("sync/requirements.in", ""),
 }
 """Lock to the file that names its packages and the file whose packages are there already."""
 
@@ -45,8 +49,12 @@ def wanted(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def closure(requirements: list[str]) -> dict[str, str]:
+def closure(requirements: list[str], alone: Collection[str] = frozenset(WITHOUT_DEPENDENCIES)) -> dict[str, str]:
     """Everything that requirements need, as installed in this environment.
+
+    Args:
+        requirements: What is wanted.
+        alone: Packages that come without their dependencies.
 
     Returns:
         Package name to version.
@@ -66,7 +74,7 @@ def closure(requirements: list[str]) -> dict[str, str]:
         package = metadata.distribution(name)
         if name not in APART:
             found[package.metadata["Name"]] = package.version
-        if name in WITHOUT_DEPENDENCIES:
+        if name in alone:
             continue
         for text in package.requires or []:
             needed = Requirement(text)
@@ -79,7 +87,8 @@ def from_environment(lock: str) -> str:
     """Text of a lock that holds versions of this environment."""
     names, present = FROM_ENVIRONMENT[lock]
     there = closure(wanted(present))
-    return _text(names, {name: version for name, version in closure(wanted(names)).items() if name not in there})
+    found = closure(wanted(names), () if names in WITH_CLIENT else WITHOUT_DEPENDENCIES)
+    return _text(names, {name: version for name, version in found.items() if name not in there})
 
 
 def resolved(lock: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from components.core.errors import InputError, ParameterError
-from components.core.images import AGENTS, GENERATOR, TRAINER
+from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
 from components.core.records import Record
 from components.core.store import MissingKeyError, fetched, put
 
@@ -27,6 +27,7 @@ REPOSITORIES = {
     "trainer": "tutorloop/trainer-python",
     "sampler": "tutorloop/sampler-python",
     "offline-teacher": "tutorloop/offline-teacher-python",
+    "sync": "tutorloop/sync-python",
 }
 """Folder under images/ to repository name; kfp warns of images without the word python in their names."""
 
@@ -193,7 +194,7 @@ def resolve(package: str, table: ImageTable | None = None, *, vllm: bool = False
     Raises:
         ParameterError: An image that the package names is not in the table.
     """
-    names = {AGENTS: "agents", TRAINER: "trainer", GENERATOR: "sampler" if vllm else "trainer"}
+    names = {AGENTS: "agents", TRAINER: "trainer", GENERATOR: "sampler" if vllm else "trainer", SYNC: "sync"}
     for symbolic, name in names.items():
         if symbolic in package:
             package = package.replace(symbolic, reference(name, table))

@@ -8,3 +8,6 @@ TRAINER = "tutorloop/trainer-python:symbolic"
 
 GENERATOR = "tutorloop/generator-python:symbolic"
 """Sampling and evaluation: the trainer's image with the transformers engine, the sampler's with vLLM."""
+
+SYNC = "tutorloop/sync-python:symbolic"
+"""What speaks to Kubeflow, Kubernetes and the stores and needs no model: checks before a run, its end, schedules."""

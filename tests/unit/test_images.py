@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from components.core.errors import InputError, ParameterError
-from components.core.images import AGENTS, GENERATOR, TRAINER
+from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
 from pipelines import images
 from pipelines.cli import cli
 from pipelines.compile import COMPILED
@@ -40,7 +40,7 @@ def pins(path: Path) -> dict[str, str]:
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what images are made of, to be changed."""
-    for folder in ("components", "images"):
+    for folder in ("components", "images", "pipelines"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.whl"))
     monkeypatch.setattr(images, "ROOT", tmp_path)
     return tmp_path
@@ -56,9 +56,13 @@ def versions() -> dict[str, str]:
         ("components/sft/stage.py", {"trainer"}),
         ("components/sampling/stage.py", {"trainer", "sampler"}),
         ("components/seeds/stage.py", {"agents"}),
+        ("components/seeds/version.py", {"agents", "sync"}),
+        ("components/sft/options.py", {"trainer", "sync"}),
+        ("pipelines/profiles/tiny.yaml", {"sync"}),
+        ("pipelines/runner.py", set()),
         ("components/offline_teacher/server.py", {"offline-teacher"}),
         ("components/core/records.py", set(NAMES)),
-        ("components/teacher/prompts/solve.md", {"agents"}),
+        ("components/teacher/prompts/solve.md", {"agents", "sync"}),
         ("images/trainer/requirements.lock", {"trainer"}),
         ("images/trainer/torch-cpu.lock", {"trainer"}),
         ("images/agents/Dockerfile", {"agents"}),
@@ -94,7 +98,12 @@ def test_build_arguments_count_and_unknown_ones_are_refused() -> None:
 
 def test_every_stage_is_in_the_image_that_its_component_names() -> None:
     package = yaml.safe_load((COMPILED / "orca_math.yaml").read_text())
-    held = {AGENTS: folders("agents"), TRAINER: folders("trainer"), GENERATOR: folders("trainer") & folders("sampler")}
+    held = {
+        AGENTS: folders("agents"),
+        SYNC: folders("sync"),
+        TRAINER: folders("trainer"),
+        GENERATOR: folders("trainer") & folders("sampler"),
+    }
     checked = 0
     for executor in package["deploymentSpec"]["executors"].values():
         container = executor["container"]
@@ -106,15 +115,72 @@ def test_every_stage_is_in_the_image_that_its_component_names() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_holds_all_that_its_modules_import(name: str) -> None:
-    held = folders(name)
-    for file in images.context(name):
-        if file.endswith(".py") and file.startswith("components/"):
-            for node in ast.walk(ast.parse((ROOT / file).read_text())):
-                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("components."):
-                    assert node.module.split(".")[1] in held, f"{file} imports {node.module}"
+    held = set(images.context(name))
+    for file in held:
+        if file.endswith(".py") and file.startswith(("components/", "pipelines/")):
+            tree = ast.parse((ROOT / file).read_text())
+            # The command line imports a command's work when it is called, and an image has the work of its own commands only.
+            nodes = ast.walk(tree) if file.startswith("components/") else iter(tree.body)
+            for node in nodes:
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("components", "pipelines"):
+                    missing = {path for path in imported(node) if path not in held}
+                    assert not missing, f"{file} imports {node.module}"
 
 
-@pytest.mark.parametrize("lock", ["agents/requirements.lock", "agents/hub.lock", "offline-teacher/requirements.lock"])
+def imported(node: ast.ImportFrom) -> set[str]:
+    """Files that an import needs: the module's, and those of the names that are modules themselves."""
+    base = str(node.module).replace(".", "/")
+    paths = [f"{base}/{alias.name}.py" for alias in node.names] + [f"{base}.py", f"{base}/__init__.py"]
+    return {path for path in paths if (ROOT / path).exists()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_that_a_dockerfile_copies_exists(name: str) -> None:
+    for line in (ROOT / images.dockerfile(name)).read_text().replace("\\\n", " ").splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                assert (ROOT / source).exists(), source
+
+
+IMPORT_ALL = """
+import importlib.metadata, re, sys
+copied, lock = sys.argv[1:]
+normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+locked = {normal(line.split("==")[0]) for line in open(lock) if "==" in line}
+owners = importlib.metadata.packages_distributions()
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        top = name.split(".")[0]
+        if top in owners and top not in ("components", "pipelines") and not {normal(owner) for owner in owners[top]} & locked:
+            raise ModuleNotFoundError(f"{name}: not in the lock", name=name)
+sys.meta_path.insert(0, Refuse())
+import os, runpy
+sys.argv = ["warm.py", copied, "kfp.dsl.executor_main", "kubernetes.client", "minio", *sys.argv[3:]]
+runpy.run_path(copied + "/images/warm.py", run_name="__main__")
+del os.environ["_KFP_RUNTIME"]
+for name in [name for name in sys.modules if name.split(".")[0] == "kfp"]:
+    del sys.modules[name]
+import kfp
+kfp.Client
+import pipelines.cli
+assert pipelines.cli.__file__.startswith(copied), pipelines.cli.__file__
+"""
+
+
+def test_the_sync_image_imports_with_nothing_but_its_lock(tmp_path: Path) -> None:
+    for file in images.context("sync"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / file, tmp_path / file)
+    # warm.py imports all that lies below; the lock and the like are no modules.
+    (tmp_path / "images/lock.txt").write_text((ROOT / "images/sync/requirements.lock").read_text())
+    command = [sys.executable, "-c", IMPORT_ALL, str(tmp_path), str(tmp_path / "images/lock.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "lock", ["agents/requirements.lock", "agents/hub.lock", "offline-teacher/requirements.lock", "sync/requirements.lock"]
+)
 def test_torch_stays_out_of_the_other_images(lock: str) -> None:
     assert not {"torch", "transformers", "trl", "peft", "vllm"} & set(pins(ROOT / "images" / lock))
 
@@ -137,8 +203,10 @@ def test_locks_hold_what_this_environment_has(lock_tool: ModuleType) -> None:
 
 def test_the_laptop_has_the_same_versions() -> None:
     laptop = pins(ROOT / "requirements/laptop.lock")
-    for lock in ("agents/requirements.lock", "agents/hub.lock", "trainer/requirements.lock", "offline-teacher/requirements.lock"):
-        for package, version in pins(ROOT / "images" / lock).items():
+    for lock in sorted(ROOT.glob("images/*/*.lock")):
+        if lock.parent.name == "sampler" or lock.name.startswith("torch"):
+            continue
+        for package, version in pins(lock).items():
             assert laptop.get(package, version) == version, f"{lock}: {package}"
 
 
@@ -171,6 +239,9 @@ def test_the_table_is_what_the_compiler_puts_in(tmp_path: Path) -> None:
     sampler = Image(name="sampler", version=images.version("sampler"), reference="s-python:1")
     add_to_table(sampler, path)
     assert resolve(GENERATOR, read_table(path), vllm=True) == "s-python:1"
+    with pytest.raises(ParameterError, match="images build sync"):
+        resolve(SYNC, found)
+    assert resolve(SYNC) == f"tutorloop/sync-python:{images.version('sync')}"
 
 
 def test_a_new_build_replaces_its_own_entry_only(tmp_path: Path) -> None:
