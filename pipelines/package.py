@@ -1,0 +1,54 @@
+"""A package that is ready for a cluster: real images, and a profile's values as the defaults of its parameters."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines import images
+from pipelines.compile import package_digest, package_for
+from pipelines.images import ImageTable
+from pipelines.parameters import RunOptions, pipeline_arguments, uses_vllm
+
+STORES = {
+    "responses": "s3://responses",
+    "checkpoints": "s3://artifacts/checkpoints",
+    "models": "s3://models",
+    "records": "s3://artifacts/records",
+}
+"""Where the stores of a run are in the object store that manifests/ sets up."""
+
+
+def finished_package(options: RunOptions, table: ImageTable, *, profile: str, stores: Mapping[str, str] | None = None) -> str:
+    """The compiled pipeline as a cluster takes it: a run started without arguments is a run of the profile.
+
+    Args:
+        options: The checked profile.
+        table: The images that are built.
+        profile: Its name.
+        stores: URIs by the names of :data:`STORES`, where they differ.
+
+    Returns:
+        Text of the package.
+
+    Raises:
+        ParameterError: An image that the package names is not in the table.
+    """
+    with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
+        text = package_for(options, Path(scratch)).read_text()
+    text = images.resolve(text, table, vllm=uses_vllm(options))
+    defaults = pipeline_arguments(options, stores={**STORES, **(stores or {})}, profile=profile, pipeline_digest=package_digest(text))
+    spec, *platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    for name, definition in spec["root"]["inputDefinitions"]["parameters"].items():
+        definition["defaultValue"] = _number_as_protobuf(defaults[name], definition["parameterType"])
+        definition["isOptional"] = True
+    return yaml.dump_all([spec, *platform], Dumper=yaml.CSafeDumper, sort_keys=True)
+
+
+def _number_as_protobuf(value: Any, kind: str) -> Any:
+    """Kubeflow's own packages write whole numbers with a fraction, as the protobuf type has only that kind."""
+    return float(value) if kind == "NUMBER_INTEGER" else value
