@@ -124,6 +124,14 @@ def read(folder: str | Path) -> RunRecord:
         raise InputError("there is no record of a run", f"{folder}/{FILE}", hint="it is written when a run starts") from error
 
 
+def has_results(folder: str | Path) -> bool:
+    """Whether a run has kept its results, which it does last."""
+    try:
+        return bool(read(folder).outputs)
+    except InputError:
+        return False
+
+
 def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage: str = "", metrics: Path | None = None) -> RunRecord:
     """Note how a run ended. Said twice, it is published once, and what the second knows better counts.
 
@@ -137,7 +145,11 @@ def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage
     Raises:
         StoreError: The folder cannot be read or written.
     """
-    before = read(folder)
+    try:
+        before = read(folder)
+    except InputError:
+        # Its first task never came to work.
+        before = RunRecord(id=run_name(), profile="", status=RUNNING, started_at=now())
     status = SUCCEEDED if succeeded else FAILED
     started = datetime.datetime.fromisoformat(before.started_at)
     record = msgspec.structs.replace(

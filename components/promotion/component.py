@@ -115,3 +115,4 @@ def publish(
         parsed = parse_options(PromotionOptions, options, "promotion")
         material = Material(*[Path(item.path) for item in (model, train, results, html, summary, ledger, decision)])
         publish(material, parsed, models, pipeline_digest, Path(card.path), stage)
+        card.metadata["model"] = model.uri

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from components.core.store import is_remote, open_store
+from components.core.store_http import TASK_VARIABLE
 from components.teacher.preflight import Services, check_services
 from pipelines import run_record
 from pipelines.cluster import parse_cluster
@@ -33,17 +35,20 @@ def run(given: Mapping[str, Any]) -> None:
         TeacherError: A teacher does not answer, refuses the key or does not offer the model.
         ClusterError: The cluster cannot give the GPUs that are asked for.
     """
-    options = check_parameters(given)
-    cluster = parse_cluster(given["cluster"])
+    # A store that does not answer now may be mistyped: other tasks know that it has answered, and wait for it.
+    os.environ.pop(TASK_VARIABLE, None)
     record = RunRecord(
         id=run_record.run_name(),
         profile=str(given["profile"]),
         status=run_record.RUNNING,
         started_at=run_record.now(),
-        parameters=msgspec.to_builtins(options),
+        parameters={"rounds": given["rounds"], "seed": given["seed"], "sections": {name: given[name] for name in SECTIONS}},
         pipeline_digest=str(given["pipeline_digest"]),
     )
+    # First of all: what follows may fail, and its failure belongs into the record.
     run_record.begin(record, run_record.folder_of(str(given["records"])))
+    options = check_parameters(given)
+    cluster = parse_cluster(given["cluster"])
     teachers = [options.sections["teacher"], options.sections["judge_teacher"]]
     check_services(
         Services(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from components.core import telemetry
+from components.core.errors import StoreError
 from components.core.records import StageRecord, read_records
 from components.core.store import open_store
 from pipelines import run_record
@@ -21,6 +23,7 @@ class Located(Protocol):
 
     path: str
     uri: str
+    metadata: dict[str, Any]
 
 
 def keep(records: str, results: Mapping[str, Located]) -> None:
@@ -39,7 +42,7 @@ def keep(records: str, results: Mapping[str, Located]) -> None:
         store.upload(Path(results[name].path), file)
     record = run_record.from_ledger(run_record.read(folder), list(read_records(results["ledger"].path, StageRecord)))
     promotion = msgspec.json.decode(Path(results["decision"].path).read_bytes())
-    outputs = {name: result.uri for name, result in results.items()}
+    outputs = {name: result.uri for name, result in results.items()} | {"model": str(results["card"].metadata.get("model", ""))}
     run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs), folder)
 
 
@@ -56,5 +59,10 @@ def end(records: str, *, state: str, error: str) -> None:
         StoreError: The store cannot be read or written.
     """
     folder = run_record.folder_of(records)
-    succeeded = state != "FAILED" and bool(run_record.read(folder).outputs)
-    run_record.finish(folder, succeeded=succeeded, error="" if succeeded else error or f"the run ended with the state {state}")
+    try:
+        succeeded = state != "FAILED" and run_record.has_results(folder)
+        run_record.finish(folder, succeeded=succeeded, error="" if succeeded else error or f"the run ended with the state {state}")
+    except StoreError:
+        # Whoever waits for the alert must hear of it even when the record cannot be written.
+        telemetry.run_end(run_record.run_name(), failed=True, seconds=0.0)
+        raise
