@@ -1,9 +1,10 @@
-"""``tutorloop images`` and ``tutorloop compile``: the containers of the stages, and packages that name them."""
+"""``tutorloop images``, ``compile`` and ``release``: the containers of the stages, packages that name them, and what a cluster runs."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -97,6 +98,21 @@ def compile_package(profile: str, overrides: Sequence[str], table: str, out: str
     click.echo(f"package: {out}")
     if not all("@sha256:" in image.reference for image in found.images):
         click.echo("it names images that were not pushed: a cluster finds them only if they are loaded into it", err=True)
+
+
+@click.command()
+@click.argument("overlay", type=click.Path(path_type=Path))
+@click.option("--profile", "profiles", multiple=True, required=True, metavar="NAME", help="A profile, or a YAML file; repeatable.")
+@click.option("--images", "table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table of built images.")
+def release(overlay: Path, profiles: Sequence[str], table: str) -> None:
+    """Write what an overlay of manifests/ runs: images and packages, ready to be committed."""
+    from pipelines import release as releases
+    from pipelines.images import read_table
+    from pipelines.parameters import load
+
+    written = releases.release(overlay, {Path(name).stem: load(name) for name in profiles}, read_table(table))
+    for path in written:
+        click.echo(str(path))
 
 
 def _arguments(given: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from pipelines.cluster import ClusterOptions, parse_cluster
-from pipelines.parameters import RunOptions, load
+from pipelines.parameters import load
 
 COMPILED = Path(__file__).resolve().parent / "compiled"
 KEPT = {"orca_math.yaml": "tiny", "orca_math_7b.yaml": "orca_math_7b"}
@@ -23,14 +23,15 @@ def compile_orca_math(out: Path, rounds: int, cluster: ClusterOptions | None = N
     Compiler().compile(build(rounds, cluster), str(out))
 
 
-def package_for(options: RunOptions, folder: Path) -> Path:
-    """The package to run: the one kept in Git when it has the profile's rounds and pods, else one compiled into ``folder``."""
+def package_for(rounds: int, folder: Path) -> Path:
+    """The package to run on this machine, where pods do not count: one kept in Git if it has that many rounds, else one compiled into
+    ``folder``.
+    """
     for name, profile in KEPT.items():
-        kept = load(profile)
-        if (options.rounds, options.cluster) == (kept.rounds, kept.cluster):
+        if load(profile).rounds == rounds:
             return COMPILED / name
-    out = folder / f"orca_math_{options.rounds}_rounds.yaml"
-    compile_orca_math(out, options.rounds, parse_cluster(options.cluster))
+    out = folder / f"orca_math_{rounds}_rounds.yaml"
+    compile_orca_math(out, rounds)
     return out
 
 

@@ -1,4 +1,4 @@
-"""A package that is ready for a cluster: real images, and a profile's values as the defaults of its parameters."""
+"""A package that is ready for a cluster: pods as its profile says, real images, the profile's values as defaults of its parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from pipelines import images
-from pipelines.compile import package_digest, package_for
+from pipelines.cluster import parse_cluster
+from pipelines.compile import compile_orca_math, package_digest
 from pipelines.images import ImageTable
 from pipelines.parameters import RunOptions, pipeline_arguments, uses_vllm
 
@@ -33,22 +34,24 @@ def finished_package(options: RunOptions, table: ImageTable, *, profile: str, st
         stores: URIs by the names of :data:`STORES`, where they differ.
 
     Returns:
-        Text of the package.
+        Text of the package; the same text for the same input.
 
     Raises:
         ParameterError: An image that the package names is not in the table.
     """
     with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
-        text = package_for(options, Path(scratch)).read_text()
-    text = images.resolve(text, table, vllm=uses_vllm(options))
-    defaults = pipeline_arguments(options, stores={**STORES, **(stores or {})}, profile=profile, pipeline_digest=package_digest(text))
+        out = Path(scratch) / "package.yaml"
+        compile_orca_math(out, options.rounds, parse_cluster(options.cluster))
+        text = images.resolve(out.read_text(), table, vllm=uses_vllm(options))
+    addresses = {**STORES, **(stores or {})}
+    defaults = pipeline_arguments(options, stores=addresses, profile=profile, pipeline_digest=package_digest(text))
     spec, *platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
     for name, definition in spec["root"]["inputDefinitions"]["parameters"].items():
-        definition["defaultValue"] = _number_as_protobuf(defaults[name], definition["parameterType"])
+        definition["defaultValue"] = _as_protobuf(defaults[name], definition["parameterType"])
         definition["isOptional"] = True
     return yaml.dump_all([spec, *platform], Dumper=yaml.CSafeDumper, sort_keys=True)
 
 
-def _number_as_protobuf(value: Any, kind: str) -> Any:
-    """Kubeflow's own packages write whole numbers with a fraction, as the protobuf type has only that kind."""
+def _as_protobuf(value: Any, kind: str) -> Any:
+    """As KFP's compiler writes it: protobuf's type for values has only numbers with a fraction."""
     return float(value) if kind == "NUMBER_INTEGER" else value

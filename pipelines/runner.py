@@ -102,7 +102,7 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
     with _only_run_in(home):
         folder = _new_folder(home, profile)
         _point_latest(home, folder)
-        package = package_for(options, folder)
+        package = package_for(options.rounds, folder)
         text = images.resolve(package.read_text(), docker.images if docker else None, vllm=parameters.uses_vllm(options))
         (folder / "pipeline.yaml").write_text(text)
         digest = package_digest(package.read_text())
