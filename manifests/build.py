@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Builds a folder of manifests/ with kustomize, with KFP's manifests from a local copy where GitHub cannot be reached.
+"""Builds a folder of manifests/ with kustomize, with KFP's manifests from local copies where GitHub cannot be reached.
 
-``python3 manifests/build.py overlays/kind | kubectl apply --server-side -f -``
+``python3 manifests/build.py overlays/kind/crds | kubectl apply --server-side -f -``
 
 Environment:
-    KFP_MANIFESTS: Not set: kustomize fetches KFP from GitHub. A folder: it holds the repositories that the manifests name, as
-        ``pipelines`` (kubeflow/pipelines at 2.17.0) and ``argo-workflows`` (argoproj/argo-workflows at v4.0.5). ``none``: KFP is left
-        out, and with it all patches of it.
-    KUSTOMIZE: The program, with its arguments; ``kustomize build`` or else ``kubectl kustomize``, whichever is installed.
+    KFP_MANIFESTS: ``manifests/kustomize`` of kubeflow/pipelines at 2.17.0; not set: kustomize fetches all of it from GitHub.
+    ARGO_MANIFESTS: ``manifests`` of argoproj/argo-workflows at v4.0.5, which KFP's name in turn; needed with KFP_MANIFESTS.
+    KUSTOMIZE: The program, with its arguments; else ``kustomize build`` or ``kubectl kustomize``, whichever is installed.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MANIFESTS = Path(__file__).resolve().parent
-VARIABLE = "KFP_MANIFESTS"
-LEFT_OUT = "none"
-REMOTE = re.compile(r"https://github\.com/[\w.-]+/(?P<repository>[\w.-]+)/(?P<path>[^?\s]+)\?\S+")
-KFP_FOLDERS = ("kubeflow", "kubeflow-native", "kubeflow-crds")
+REMOTES = {
+    "KFP_MANIFESTS": r"https://github\.com/kubeflow/pipelines/manifests/kustomize/(?P<path>[^?\s]+)\?\S+",
+    "ARGO_MANIFESTS": r"https://github\.com/argoproj/argo-workflows/manifests/(?P<path>[^?\s]+)\?\S+",
+}
 
 
 class BuildError(Exception):
@@ -44,69 +43,40 @@ def build(folder: str, environment: Mapping[str, str]) -> str:
         The resources as YAML.
 
     Raises:
-        BuildError: There is no such folder or program, or kustomize refuses.
+        BuildError: There is no such folder, copy or program, or kustomize refuses.
     """
     if not (MANIFESTS / folder / "kustomization.yaml").is_file():
         raise BuildError(f"manifests/{folder} holds no kustomization.yaml")
-    location = environment.get(VARIABLE, "")
-    if not location:
+    if not environment.get("KFP_MANIFESTS"):
         return _run(MANIFESTS / folder, environment)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "manifests"
         shutil.copytree(MANIFESTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        if location == LEFT_OUT:
-            leave_kfp_out(copy)
-        else:
-            use_local_kfp(copy, Path(location))
+        use_local_copies(copy, environment)
         return _run(copy / folder, environment)
 
 
-def use_local_kfp(copy: Path, location: Path) -> None:
-    """Put local folders in the place of all remote ones, in KFP's manifests too.
+def use_local_copies(copy: Path, environment: Mapping[str, str]) -> None:
+    """Put local folders in the place of all remote ones, in KFP's own manifests too.
 
     Args:
-        copy: A copy of ``manifests/``; changed.
-        location: See KFP_MANIFESTS.
+        copy: A copy of ``manifests/``; changed. The local folders are copied beside it.
+        environment: See above.
 
     Raises:
-        BuildError: A repository is missing.
+        BuildError: A variable is not set, or names something else.
     """
-    vendored = copy.parent / "vendored"
-    for repository in ("pipelines", "argo-workflows"):
-        source = location / repository / "manifests"
-        if not source.is_dir():
-            raise BuildError(f"{VARIABLE}={location} holds no {repository}/manifests; clone the repository there (manifests/README.md)")
-        shutil.copytree(source, vendored / repository / "manifests")
-    for top in (copy, vendored):
-        for path in top.rglob("kustomization.yaml"):
-            text = path.read_text(encoding="utf-8")
-            local = REMOTE.sub(rf"{os.path.relpath(vendored, path.parent)}/\g<repository>/\g<path>", text)
-            path.write_text(local, encoding="utf-8")
-
-
-def leave_kfp_out(copy: Path) -> None:
-    """Empty the folders that hold KFP, and drop every overlay's patches of it.
-
-    Args:
-        copy: A copy of ``manifests/``; changed.
-    """
-    import yaml  # only for this
-
-    names = set()
-    for folder in KFP_FOLDERS:
-        (copy / "components" / folder / "kustomization.yaml").write_text("kind: Kustomization\nnamePrefix: ''\n", encoding="utf-8")
-    for path in (copy / "components" / "kubeflow" / "patches").glob("*.yaml"):
-        names |= {_name(part) for part in yaml.safe_load_all(path.read_text(encoding="utf-8"))}
-    for path in (copy / "overlays").glob("*/platform/*.yaml"):
-        parts = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        kept = [part for part in parts if not isinstance(part, dict) or _name(part) not in names]
-        if len(kept) < len(parts):
-            path.write_text(yaml.safe_dump_all(kept), encoding="utf-8")
-
-
-def _name(part: object) -> tuple[str, str]:
-    assert isinstance(part, dict)
-    return part["kind"], part.get("metadata", {}).get("name", "")
+    folders = {variable: copy.parent / variable.lower() for variable in REMOTES}
+    for variable, folder in folders.items():
+        given = environment.get(variable, "")
+        if not Path(given).is_dir() or not given:
+            raise BuildError(f"{variable}={given!r} is no folder; manifests/README.md says which repository to clone for it")
+        shutil.copytree(given, folder)
+    for path in copy.parent.rglob("kustomization.yaml"):
+        text = path.read_text(encoding="utf-8")
+        for variable, pattern in REMOTES.items():
+            text = re.sub(pattern, rf"{os.path.relpath(folders[variable], path.parent)}/\g<path>", text)
+        path.write_text(text, encoding="utf-8")
 
 
 def _run(folder: Path, environment: Mapping[str, str]) -> str:
