@@ -47,6 +47,31 @@ def whole(build: Build, *overlays: str) -> Cluster:
     return Cluster([*items, *run_pods()])
 
 
+OPTIONS = (
+    "overlays/kind/crds",
+    "base",
+    "components/minio",
+    "components/monitoring-operator",
+    "components/teacher",
+    "components/teacher-vllm",
+    "components/internet-egress",
+    "components/external-secrets",
+    "components/kubeflow-native",
+    "components/multi-node",
+    "overlays/production/schedules",
+)
+"""What no overlay of ours has, or not together: each reference has to resolve there as well."""
+
+
+@pytest.fixture(scope="session")
+def options(manifests: Path) -> Cluster:
+    """A cluster with everything that is optional, and the pods that Kubeflow makes of a run."""
+    folder = manifests / "options"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(f"resources: [{', '.join(f'../{name}' for name in OPTIONS)}]\n")
+    return Cluster([*kustomize.build(folder), *run_pods()])
+
+
 @pytest.fixture(scope="session", params=OVERLAYS)
 def overlay(request: pytest.FixtureRequest, build: Build) -> Cluster:
     """One overlay; see whole."""

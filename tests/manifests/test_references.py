@@ -52,6 +52,12 @@ def test_everything_that_is_named_is_there(overlay: Cluster, check: str) -> None
     assert not complaints, "\n".join(complaints)
 
 
+@pytest.mark.parametrize("check", sorted(CHECKS.keys() - {"network_peers"}))
+def test_options_bring_what_they_name(options: Cluster, check: str) -> None:
+    complaints = list(CHECKS[check](options))
+    assert not complaints, "\n".join(complaints)
+
+
 def test_network_policies_speak_of_pods_that_there_are(build: Build) -> None:
     # Of either overlay: a component's policies also name pods of components that an overlay may leave out.
     complaints = list(CHECKS["network_peers"](whole(build, *OVERLAYS)))

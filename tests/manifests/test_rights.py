@@ -23,12 +23,10 @@ USES: dict[tuple[str, str, str, str], dict[str, str]] = {
         "patch": "Argo's executor: the same, when it has reported before",
     },
     ("tutorloop-run", "", "resourcequotas", ""): {
-        "get": "our preflight: GPUs that the namespace may have",
-        "list": "our preflight: the quotas' names are not known to it",
+        "list": "our preflight (pipelines/control): GPUs that the namespace may have",
     },
     ("tutorloop-run", "", "nodes", ""): {
-        "get": "our preflight: GPUs of a node",
-        "list": "our preflight: whether any node has the GPUs that a run wants",
+        "list": "our preflight (pipelines/control): whether any node has the GPUs that a run wants",
     },
     ("tutorloop-trainjobs", "trainer.kubeflow.org", "trainjobs", ""): {
         "create": "sft and preference_tuning on several nodes",
