@@ -32,7 +32,8 @@ def _workload_facts(item: Object) -> Object:
         part["name"]: {
             "image": part["image"],
             "ports": {port.get("name", str(port["containerPort"])): port["containerPort"] for port in part.get("ports", [])},
-            "env": [variable["name"] for variable in part.get("env", [])],
+            "env": {variable["name"]: variable.get("valueFrom", {}) for variable in part.get("env", [])},
+            "envFrom": part.get("envFrom", []),
             "mounts": {mount["name"]: mount["mountPath"] for mount in part.get("volumeMounts", [])},
         }
         for part in found.containers
@@ -41,11 +42,7 @@ def _workload_facts(item: Object) -> Object:
         "labels": found.labels,
         "account": found.account,
         "containers": {name: {key: value for key, value in facts.items() if value} for name, facts in containers.items()},
-        "claims": {
-            volume["name"]: volume["persistentVolumeClaim"]["claimName"]
-            for volume in found.pod.get("volumes", [])
-            if "persistentVolumeClaim" in volume
-        },
+        "volumes": found.pod.get("volumes", []),
     }
 
 
@@ -58,18 +55,16 @@ def _workload_object(facts: Object) -> Object:
                 {"containerPort": number} if name == str(number) else {"name": name, "containerPort": number}
                 for name, number in part.get("ports", {}).items()
             ],
-            "env": [{"name": variable, "value": ""} for variable in part.get("env", [])],
+            "env": [
+                {"name": variable, **({"valueFrom": source} if source else {"value": ""})}
+                for variable, source in part.get("env", {}).items()
+            ],
+            "envFrom": part.get("envFrom", []),
             "volumeMounts": [{"name": volume, "mountPath": path} for volume, path in part.get("mounts", {}).items()],
         }
         for name, part in facts["containers"].items()
     ]
-    mounted = {mount["name"] for part in containers for mount in part["volumeMounts"]}
-    claims = facts.get("claims", {})
-    volumes = [
-        {"name": name, "persistentVolumeClaim": {"claimName": claims[name]}} if name in claims else {"name": name, "emptyDir": {}}
-        for name in sorted(mounted)
-    ]
-    pod = {"serviceAccountName": facts["account"], "containers": containers, "volumes": volumes}
+    pod = {"serviceAccountName": facts["account"], "containers": containers, "volumes": facts.get("volumes", [])}
     template = {"metadata": {"labels": facts["labels"]}, "spec": pod}
     return {"spec": {"selector": {"matchLabels": facts["labels"]}, "template": template}}
 
@@ -116,6 +111,7 @@ KINDS: dict[str, tuple[Callable[[Object], Object], Callable[[Object], Object]]] 
     "Secret": (_keys, _data),
     "CustomResourceDefinition": (_definition_facts, _definition_object),
     "PersistentVolumeClaim": (_keep("spec"), _same),
+    "Certificate": (_keep("spec"), _same),
     "PriorityClass": (_keep("value"), _same),
     "NetworkPolicy": (_keep("spec"), _same),
     "RoleBinding": (_keep("roleRef", "subjects"), _same),

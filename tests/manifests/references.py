@@ -47,13 +47,16 @@ def _configuration(cluster: Cluster, work: Workload) -> Iterator[tuple[str, str,
 
 
 def secret_keys(cluster: Cluster, namespace: str, name: str) -> set[str] | None:
-    """Keys of a Secret that is in the build or that External Secrets makes; None when there is none."""
+    """Keys of a Secret that is in the build or that External Secrets or cert-manager makes; None when there is none."""
     if item := cluster.get("Secret", namespace, name):
         return {*item.get("data", {}), *item.get("stringData", {})}
     for item in cluster.of("ExternalSecret"):
         target = item["spec"]["target"]
         if (item["metadata"]["namespace"], target["name"]) == (namespace, name):
             return {*target.get("template", {}).get("data", {})} or {entry["secretKey"] for entry in item["spec"].get("data", [])}
+    for item in cluster.of("Certificate"):
+        if (item["metadata"]["namespace"], item["spec"]["secretName"]) == (namespace, name):
+            return {"tls.crt", "tls.key", "ca.crt"}
     return None
 
 

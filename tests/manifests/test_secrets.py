@@ -27,6 +27,10 @@ KEY_LIKE = {
 }
 
 
+PACKAGES = {"packages", "native"}
+"""Folders of a release that hold compiled pipelines."""
+
+
 def _found(text: str) -> Iterator[str]:
     for what, pattern in KEY_LIKE.items():
         for match in re.finditer(pattern, text):
@@ -36,7 +40,7 @@ def _found(text: str) -> Iterator[str]:
 def _files() -> list[Path]:
     # Compiled packages hold whole programs, in which such names are variables. Files that end in .env stay out of Git.
     files = (path for path in kustomize.MANIFESTS.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return [path for path in files if path.suffix != ".env" and "release/packages" not in path.as_posix()]
+    return [path for path in files if path.suffix != ".env" and path.parent.name not in PACKAGES]
 
 
 def test_generated_secrets_stay_out_of_git() -> None:
