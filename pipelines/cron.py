@@ -21,35 +21,25 @@ _NAMES = {
 }
 
 
-def check(cron: str) -> None:
-    """Refuse what Kubeflow would refuse or misread.
-
-    Raises:
-        ValueError: Says what is wrong.
-    """
-    _parsed(cron)
-
-
 def longest_gap(cron: str) -> float:
     """The longest time between two firings, in seconds: for ``0 0 3 * * 1-5`` that over a weekend.
 
     Raises:
         ValueError: Not a valid expression.
     """
-    fields = _fields(cron)
     parsed = _parsed(cron)
     times = sorted(hour * 3600 + minute * 60 + second for hour in parsed.hours for minute in parsed.minutes for second in parsed.seconds)
     within = max((later - earlier for earlier, later in pairwise(times)), default=0)
-    end = _START + datetime.timedelta(days=_DAYS)
-    days = []
-    for day in CronSim(" ".join(["0 0 0", *fields[3:]]), _START - datetime.timedelta(days=1)):
-        if day > end:
-            break
-        days.append(day)
+    days = [number for number in range(_DAYS) if _fires(parsed, _START + datetime.timedelta(days=number))]
     if len(days) < 2:
         raise ValueError("it fires less than once in four years")
-    between = max((later - earlier).total_seconds() for earlier, later in pairwise(days))
+    between = max(later - earlier for earlier, later in pairwise(days)) * DAY_S
     return max(within, between - (times[-1] - times[0]))
+
+
+def _fires(parsed: CronSim, day: datetime.datetime) -> bool:
+    by_date, by_weekday = day.day in parsed.days, (day.weekday() + 1) % 7 in parsed.weekdays
+    return day.month in parsed.months and (by_date and by_weekday if parsed.day_and else by_date or by_weekday)
 
 
 def _parsed(cron: str) -> CronSim:

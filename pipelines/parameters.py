@@ -111,7 +111,7 @@ def assignments(overrides: Sequence[str], values: dict[str, Any] | None = None) 
     return values
 
 
-class YamlLoader(yaml.SafeLoader):
+class YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """PyYAML follows YAML 1.1, where ``1e-6`` is text; in YAML 1.2, which people write, it is a number."""
 
 

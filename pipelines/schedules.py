@@ -77,6 +77,21 @@ class Schedule(Options, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
+class Declared:
+    """A schedule that was read and checked.
+
+    Attributes:
+        schedule: As the file has it.
+        arguments: What its runs give to the pipeline.
+        period_s: The longest time between two of its firings, in seconds.
+    """
+
+    schedule: Schedule
+    arguments: Mapping[str, Any]
+    period_s: float
+
+
+@dataclass(frozen=True)
 class Folder:
     """What a folder of schedules holds.
 
@@ -85,7 +100,7 @@ class Folder:
         errors: What is wrong with the others.
     """
 
-    schedules: list[Schedule] = field(default_factory=list)
+    schedules: list[Declared] = field(default_factory=list)
     errors: list[TutorLoopError] = field(default_factory=list)
 
 
@@ -97,13 +112,13 @@ def read_folder(folder: Path) -> Folder:
     """
     if not folder.is_dir():
         raise InputError("no such folder of schedules", folder, hint="give the folder with the schedules' YAML files")
-    found: dict[str, list[tuple[Path, Schedule]]] = defaultdict(list)
+    found: dict[str, list[tuple[Path, Declared]]] = defaultdict(list)
     result = Folder()
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         if path.name != KUSTOMIZATION:
             try:
-                schedule = read(path)
-                found[schedule.name].append((path, schedule))
+                declared = read(path)
+                found[declared.schedule.name].append((path, declared))
             except TutorLoopError as error:
                 result.errors.append(error)
     for name, same in sorted(found.items()):
@@ -115,7 +130,7 @@ def read_folder(folder: Path) -> Folder:
     return result
 
 
-def read(path: Path) -> Schedule:
+def read(path: Path) -> Declared:
     """Read and check one schedule, with its profile and parameters.
 
     Raises:
@@ -129,16 +144,14 @@ def read(path: Path) -> Schedule:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise InputError("not a schedule", path, hint="give name, pipeline, profile, stores and cron, one schedule a file")
     try:
-        schedule = parse_options(Schedule, values, "schedule")
-        _check(schedule)
+        return _checked(parse_options(Schedule, values, "schedule"))
     except TutorLoopError as error:
         raise InputError(error.message, path, hint=error.hint or "correct the schedule") from error
-    return schedule
 
 
-def _check(schedule: Schedule) -> None:
+def _checked(schedule: Schedule) -> Declared:
     try:
-        cron.longest_gap(schedule.cron)
+        period_s = cron.longest_gap(schedule.cron)
     except ValueError as error:
         raise ParameterError("schedule.cron", schedule.cron, f"a cron expression with seconds first; {error}") from error
     for name, uri in msgspec.structs.asdict(schedule.stores).items():
@@ -146,22 +159,11 @@ def _check(schedule: Schedule) -> None:
             raise ParameterError(f"schedule.stores.{name}", uri, "an s3:// URI, which every task can reach")
     if schedule.profile not in parameters.profile_names():
         raise ParameterError("schedule.profile", schedule.profile, "one of " + ", ".join(parameters.profile_names()))
-    arguments(schedule)
-
-
-def arguments(schedule: Schedule, pipeline_digest: str = "") -> dict[str, Any]:
-    """The pipeline arguments that a schedule's runs are given.
-
-    Args:
-        schedule: The schedule.
-        pipeline_digest: Digest of the package where the schedule stays with one version; a run of the newest cannot know it.
-
-    Raises:
-        ParameterError: The profile refuses a parameter.
-    """
     given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in schedule.parameters.items()]
     run = parameters.load(schedule.profile, given)
-    return parameters.pipeline_arguments(run, stores=msgspec.structs.asdict(schedule.stores), pipeline_digest=pipeline_digest)
+    # A run of the newest version cannot know the digest of its package.
+    arguments = parameters.pipeline_arguments(run, stores=msgspec.structs.asdict(schedule.stores), pipeline_digest="")
+    return Declared(schedule, arguments, period_s)
 
 
 def spec_hash(spec: Mapping[str, Any]) -> str:

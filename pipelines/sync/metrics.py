@@ -13,14 +13,13 @@ from components.core.errors import ParameterError
 from components.core.pushgateway import UNREACHABLE
 from components.core.redaction import redact
 from components.core.telemetry_settings import Settings
-from pipelines import cron
-from pipelines.schedules import Schedule
+from pipelines.schedules import Declared
 from pipelines.sync.reconcile import Outcome
 
 JOB = "sync"
 
 
-def publish(schedules: Sequence[Schedule], outcome: Outcome, *, failed: bool) -> None:
+def publish(schedules: Sequence[Declared], outcome: Outcome, *, failed: bool) -> None:
     """Push what a sync found; a gateway that does not answer is told and changes nothing.
 
     Args:
@@ -38,7 +37,7 @@ def publish(schedules: Sequence[Schedule], outcome: Outcome, *, failed: bool) ->
         print(redact(f"metrics are not published: {error}"), file=sys.stderr, flush=True)
 
 
-def _content(schedules: Sequence[Schedule], outcome: Outcome, failed: bool) -> CollectorRegistry:
+def _content(schedules: Sequence[Declared], outcome: Outcome, failed: bool) -> CollectorRegistry:
     registry = CollectorRegistry()
 
     def gauge(name: str, text: str, *labels: str) -> Gauge:
@@ -54,9 +53,10 @@ def _content(schedules: Sequence[Schedule], outcome: Outcome, failed: bool) -> C
     period = gauge("schedule_period_seconds", "The longest time between two firings of a schedule", *labels)
     enabled = gauge("schedule_enabled", "1 when a schedule in Git fires", *labels)
     since = gauge("schedule_since_timestamp_seconds", "When a schedule's recurring run was created, since 1970", *labels)
-    for schedule in schedules:
+    for declared in schedules:
+        schedule = declared.schedule
         values = (schedule.pipeline, schedule.name)
-        period.labels(*values).set(cron.longest_gap(schedule.cron))
+        period.labels(*values).set(declared.period_s)
         enabled.labels(*values).set(schedule.enabled)
         if schedule.name in outcome.since:
             since.labels(*values).set(outcome.since[schedule.name])

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from components.core.errors import TutorLoopError
-from pipelines.schedules import Schedule
+from pipelines.schedules import Declared, Schedule
 from pipelines.sync import wanted
 from pipelines.sync.calls import KubeflowError, UnreachableError
 from pipelines.sync.kubeflow import Experiment, Kubeflow, RecurringRun
@@ -60,7 +60,7 @@ class Sync:
         self._experiments: dict[str, Experiment | None] = {}
         self.outcome = Outcome()
 
-    def run(self, schedules: Sequence[Schedule], packages: dict[str, Package], *, complete: bool = True) -> Outcome:
+    def run(self, schedules: Sequence[Declared], packages: dict[str, Package], *, complete: bool = True) -> Outcome:
         """Make Kubeflow agree. What goes wrong with one schedule or package does not keep the others from it.
 
         Args:
@@ -73,16 +73,17 @@ class Sync:
         """
         for package in packages.values():
             self._tried(partial(self._versions.upload, package))
-        for name in sorted({schedule.experiment for schedule in schedules}):
+        for name in sorted({declared.schedule.experiment for declared in schedules}):
             self._tried(partial(self._experiment, name))
         self._runs = self._kubeflow.recurring_runs()
-        for schedule in schedules:
+        for declared in schedules:
+            schedule = declared.schedule
             before = len(self.outcome.changes) + len(self.outcome.errors)
-            self._tried(partial(self._schedule, schedule, packages))
+            self._tried(partial(self._schedule, declared, packages))
             after = len(self.outcome.changes) + len(self.outcome.errors)
             self.outcome.drift[schedule.name] = after > before or schedule.pipeline in self._versions.changed
         if complete:
-            self._tried(partial(self._removed, {schedule.name for schedule in schedules}))
+            self._tried(partial(self._removed, {declared.schedule.name for declared in schedules}))
         elif self._ours(None):
             self._say("what is gone from Git is left alone until every schedule can be read")
         return self.outcome
@@ -119,7 +120,8 @@ class Sync:
                 found.append(run)
         return sorted(found, key=lambda run: (run.created_at, run.id))
 
-    def _schedule(self, schedule: Schedule, packages: dict[str, Package]) -> None:
+    def _schedule(self, declared: Declared, packages: dict[str, Package]) -> None:
+        schedule = declared.schedule
         name = schedule.name
         if schedule.pipeline not in packages:
             raise KubeflowError(
@@ -128,7 +130,7 @@ class Sync:
             )
         if schedule.experiment not in self._experiments or schedule.pipeline in self._versions.failed:
             raise KubeflowError(f"{name}: its experiment or pipeline could not be brought about; it stays as it is", "see the errors above")
-        spec = self._spec(schedule, packages[schedule.pipeline])
+        spec = self._spec(declared, packages[schedule.pipeline])
         description = wanted.described(schedule, spec)
 
         def fitting() -> RecurringRun | None:
@@ -156,11 +158,12 @@ class Sync:
             self._step(f"{name}: delete {run.id}; its workflows go on", partial(self._kubeflow.delete, run.id))
         self.outcome.since[name] = keep.created_at
 
-    def _spec(self, schedule: Schedule, package: Package) -> dict[str, Any]:
+    def _spec(self, declared: Declared, package: Package) -> dict[str, Any]:
+        schedule = declared.schedule
         experiment = self._experiments[schedule.experiment]
         pipeline = self._versions.pipelines.get(schedule.pipeline)
         version = self._versions.pinned(pipeline, schedule.version) if schedule.version else ""
-        return wanted.spec(schedule, package, experiment.id if experiment else NOT_YET, pipeline or NOT_YET, version)
+        return wanted.spec(declared, package, experiment.id if experiment else NOT_YET, pipeline or NOT_YET, version)
 
     def _create(self, schedule: Schedule, spec: dict[str, Any], description: str) -> None:
         name, old = schedule.name, self._ours(schedule.name)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from components.core.errors import ParameterError
-from pipelines.schedules import Schedule, arguments, spec_hash
+from pipelines.schedules import Declared, Schedule, spec_hash
 from pipelines.sync.packages import Package
 
 _MARKER = re.compile(r"managed-by=tutorloop;name=([a-z0-9-]+);spec=([0-9a-f]+)(?=\s|$)")
@@ -47,11 +47,11 @@ def digest(schedule: Schedule, spec: Mapping[str, Any]) -> str:
     return spec_hash({**spec, "description": schedule.description})
 
 
-def spec(schedule: Schedule, package: Package, experiment_id: str, pipeline_id: str, version_id: str) -> dict[str, Any]:
+def spec(declared: Declared, package: Package, experiment_id: str, pipeline_id: str, version_id: str) -> dict[str, Any]:
     """All that Kubeflow is given for a schedule, but for the marker and for whether it fires.
 
     Args:
-        schedule: The schedule.
+        declared: The schedule.
         package: Its package.
         experiment_id: Of its experiment.
         pipeline_id: Of its pipeline.
@@ -60,8 +60,9 @@ def spec(schedule: Schedule, package: Package, experiment_id: str, pipeline_id: 
     Raises:
         ParameterError: The package has other inputs than the profile gives.
     """
+    schedule = declared.schedule
     pinned_to_this = package.is_version(schedule.version)
-    given = arguments(schedule, package.digest if pinned_to_this else "")
+    given = {**declared.arguments, **({"pipeline_digest": package.digest} if pinned_to_this else {})}
     if pinned_to_this or not schedule.version:
         _check_inputs(schedule, package, given)
     return {

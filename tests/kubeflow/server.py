@@ -85,6 +85,8 @@ def serving(cluster: Cluster | None = None) -> Iterator[Double]:
 class _Handler(BaseHTTPRequestHandler):
     served: Double
     protocol_version = "HTTP/1.1"
+    # Head and body in one packet, or the client's kernel waits for the second one.
+    wbufsize = 65_536
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -107,9 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
                 try:
                     self._accident(number, "before")
                     status, answer = 200, self._answer(path.removeprefix(PREFIX), query, body)
-                    self._accident(number, "done")
                 except Refusal as refusal:
                     status, answer = refusal.status, _error(refusal, uploaded)
+                self._accident(number, "done")
                 self._send(status, answer)
                 self._accident(number, "answered")
         except (Lost, BrokenPipeError, ConnectionResetError):
