@@ -15,7 +15,7 @@ from components.core.redaction import redact
 
 T = TypeVar("T")
 
-FIRST_WAIT_S = 0.5
+FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 10.0
 AWAY = (429, 502, 503, 504)
 BROKEN = 500

@@ -39,10 +39,10 @@ class Git:
         for folder in (self.schedules, self.packages):
             folder.mkdir(parents=True)
 
-    def schedule(self, name: str = "weekly", **changes: Any) -> Path:
-        """Declare a schedule, or change it."""
+    def schedule(self, file: str = "weekly", **changes: Any) -> Path:
+        """Declare a schedule, or change it; called as its file is unless it is given another name."""
         values = {
-            "name": name,
+            "name": file,
             "description": "Weekly retraining",
             "pipeline": "orca-math-tiny",
             "profile": "tiny",
@@ -51,7 +51,7 @@ class Git:
             "cron": "0 0 3 * * 1",
             "service_account": "tutorloop-run",
         }
-        path = self.schedules / f"{name}.yaml"
+        path = self.schedules / f"{file}.yaml"
         path.write_text(json.dumps(values | changes))
         return path
 

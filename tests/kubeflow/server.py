@@ -225,7 +225,7 @@ def _options(table: str, query: dict[str, str]) -> tuple[str, bool, list[tuple[s
         raise Refusal(400, f'Invalid sorting field: "{words[0]}"')
     wanted = []
     for predicate in json.loads(query.get("filter") or "{}").get("predicates", []):
-        if predicate["operation"] != "EQUALS" or predicate["key"] not in COLUMNS[table]:
+        if predicate["operation"] not in ("EQUALS", 1) or predicate["key"] not in COLUMNS[table]:
             raise Refusal(400, f"no support for filtering on unrecognized field {predicate['key']}")
         value = predicate.get("stringValue") or predicate.get("string_value")
         wanted.append((COLUMNS[table][predicate["key"]], value))
