@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-images check setup setup-dev gsm8k-small compile lock
+.PHONY: demo test test-images test-kind check setup setup-dev gsm8k-small compile lock
 
 demo: setup ## the whole Orca-Math loop on this machine, with the offline teacher and the tiny student
 	$(BIN)/tutorloop run --profile tiny
 
 # Whole runs take longest: they come first, so that no core waits for the other at the end.
 test: setup-dev check ## everything that has to pass, but for the images
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/images -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/images --ignore tests/kind -n 2 --dist loadfile --no-loadscope-reorder
 
 # The base image comes from its registry or, where that cannot be reached, from Debian packages (apt-get install mmdebstrap). The CPU
 # build of torch comes from where pip finds it: name PyTorch's CPU index in PIP_EXTRA_INDEX_URL.
@@ -20,6 +20,13 @@ test-images: setup-dev ## the images, and the whole loop in containers (Docker, 
 	$(BIN)/tutorloop images build agents trainer offline-teacher --build-arg TORCH=cpu --wheelhouse build/wheelhouse \
 	  $(if $(PIP_CERT),--ca-cert $(PIP_CERT))
 	$(BIN)/python -m pytest tests/images
+
+# What it needs and what can be chosen: tests/kind/README.md. TESTS= names some of it, for example tests/kind/test_run.py.
+TESTS ?= tests/kind
+test-kind: setup-dev ## everything on a real cluster: kind, KFP, the overlay, runs, kills, schedules, GPUs (Docker, kind, kubectl)
+	$(if $(TUTORLOOP_IMAGES),,sh tests/images/local_base.sh)
+	$(if $(TUTORLOOP_IMAGES),,$(BIN)/pip download --quiet --no-deps --dest build/wheelhouse --requirement images/trainer/torch-cpu.lock)
+	TUTORLOOP_WHEELHOUSE=$${TUTORLOOP_WHEELHOUSE-build/wheelhouse} $(BIN)/python -m pytest $(TESTS) -v -s --maxfail 1
 
 check: setup-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .

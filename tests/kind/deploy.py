@@ -1,0 +1,209 @@
+"""Brings the kind overlay onto a cluster, layer by layer, from a copy of manifests/ with a release and secrets of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.conftest import ROOT
+from tests.kind.cluster import Kubectl
+from tests.kind.commands import CommandError, run, say
+from tests.kind.images import put_mirror
+from tests.kind.settings import Settings
+
+TUTORLOOP = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+PROFILE = Path(__file__).with_name("kind.yaml")
+IMAGES = ("agents", "trainer", "offline-teacher", "sync")
+LAYERS = ("crds", "platform", "pipelines", "schedules")
+NAMESPACES = ("tutorloop", "kubeflow")
+ROLLOUTS = ("statefulset", "deployment")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of manifests/, as a person's Git has it.
+
+    Attributes:
+        folder: The copy; the checkout that the tests run from is never changed.
+    """
+
+    folder: Path
+
+    @classmethod
+    def make(cls, destination: Path) -> Checkout:
+        """Copy the manifests and generate secrets.
+
+        Args:
+            destination: A folder without ``manifests``.
+        """
+        folder = destination / "manifests"
+        shutil.copytree(ROOT / "manifests", folder, ignore=shutil.ignore_patterns("__pycache__", "*.env"))
+        run([sys.executable, str(folder / "overlays/kind/secrets/make_secrets.py")], seconds=60)
+        return cls(folder)
+
+    @property
+    def overlay(self) -> Path:
+        """The kind overlay."""
+        return self.folder / "overlays" / "kind"
+
+    def release(self, table: Path) -> None:
+        """Let the overlay run these images, and the package of the test's profile."""
+        run([*TUTORLOOP, "release", str(self.overlay), "--profile", str(PROFILE), "--images", str(table)], seconds=300)
+
+    def build(self, layer: str) -> str:
+        """Build a layer of the overlay; remote bases come from KFP_MANIFESTS where that is set.
+
+        Raises:
+            CommandError: It does not build; holds what kustomize says.
+        """
+        return run([sys.executable, str(self.folder / "build.py"), f"overlays/kind/{layer}"], seconds=600)
+
+    def declare(self, name: str, schedule: dict[str, Any] | None) -> None:
+        """Declare a schedule, or take its declaration away, as a person does in Git.
+
+        Args:
+            name: Of the schedule.
+            schedule: Its content; None to take it away.
+        """
+        folder = self.folder / "components" / "schedules"
+        listing, file = folder / "kustomization.yaml", f"{name}.yaml"
+        content = yaml.safe_load(listing.read_text())
+        [generator] = content["configMapGenerator"]
+        generator["files"] = [entry for entry in generator["files"] if entry != file] + ([file] if schedule else [])
+        if schedule:
+            (folder / file).write_text(yaml.safe_dump(schedule, sort_keys=False))
+        else:
+            (folder / file).unlink(missing_ok=True)
+        listing.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def build_images(settings: Settings) -> Path:
+    """Build our images for CPUs, those that are not there yet; returns the table of them."""
+    table = ROOT / "build" / "kind-images.json"
+    wheels = ["--wheelhouse", settings.wheelhouse] if settings.wheelhouse else []
+    certificate = ["--ca-cert", settings.certificate] if settings.certificate else []
+    command = [*TUTORLOOP, "images", "build", *IMAGES, "--build-arg", "TORCH=cpu", "--table", str(table)]
+    run([*command, *wheels, *certificate], seconds=3600 * settings.patience)
+    return table
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """An overlay on a cluster.
+
+    Attributes:
+        checkout: What is applied.
+        kubectl: The cluster.
+        settings: The choices.
+    """
+
+    checkout: Checkout
+    kubectl: Kubectl
+    settings: Settings
+
+    def all(self) -> None:
+        """Apply every layer in order, each when the one before works.
+
+        Raises:
+            CommandError: A layer does not build, is refused, or does not come up; says what is not ready.
+        """
+        self.definitions()
+        self.layer("platform", "tutorloop", jobs=("minio-setup",))
+        self.layer("pipelines", "kubeflow")
+        self.schedules()
+
+    def definitions(self) -> None:
+        """Apply what everything else needs, and wait for it."""
+        text = self._build("crds")
+        self.kubectl.apply(text)
+        names = [item["metadata"]["name"] for item in _resources(text) if item["kind"] == "CustomResourceDefinition"]
+        for name in names:
+            self.kubectl.wait(f"customresourcedefinition/{name}", "Established", seconds=self._patient(60))
+
+    def layer(self, layer: str, namespace: str, jobs: tuple[str, ...] = ()) -> None:
+        """Apply a layer, and wait until its servers run and its jobs are done.
+
+        Args:
+            layer: Its folder in the overlay.
+            namespace: Where its servers run.
+            jobs: Its jobs; a job cannot be changed, so that those of an earlier test go first.
+        """
+        text = self._build(layer)
+        if jobs:
+            self.kubectl.delete("job", namespace, *jobs)
+        self.kubectl.apply(text)
+        self._wait_for_rollouts(text, namespace)
+        for job in jobs:
+            self._wait_for_job(job, namespace)
+
+    def schedules(self) -> None:
+        """Apply the schedules, and wait until Kubeflow agrees with them."""
+        self.layer("schedules", "tutorloop", jobs=("tutorloop-sync",))
+
+    def _build(self, layer: str) -> str:
+        say(f"building {layer}")
+        return put_mirror(self.checkout.build(layer), self.settings.prefix)
+
+    def _patient(self, seconds: float) -> float:
+        return seconds * self.settings.patience
+
+    def _wait_for_rollouts(self, text: str, namespace: str) -> None:
+        seconds = self._patient(900)
+        for item in _resources(text):
+            kind, metadata = item["kind"].lower(), item["metadata"]
+            if kind in ROLLOUTS and metadata.get("namespace", namespace) == namespace:
+                name = f"{kind}/{metadata['name']}"
+                try:
+                    self.kubectl("rollout", "status", name, "--namespace", namespace, "--timeout", f"{seconds:g}s", seconds=seconds + 30)
+                except CommandError as error:
+                    raise CommandError(f"{name} does not come up\n{error}\n{troubles(self.kubectl, namespace)}") from error
+
+    def _wait_for_job(self, job: str, namespace: str) -> None:
+        try:
+            self.kubectl.wait(f"job/{job}", "Complete", namespace, seconds=self._patient(600))
+        except CommandError as error:
+            said = _attempt(lambda: self.kubectl("logs", f"job/{job}", "--namespace", namespace, "--tail", "50"))
+            raise CommandError(f"the job {job} is not done\n{error}\nits log:\n{said}\n{troubles(self.kubectl, namespace)}") from error
+
+
+def troubles(kubectl: Kubectl, namespace: str) -> str:
+    """The pods of a namespace that are not well, and why, as far as that can be told."""
+
+    def look() -> str:
+        lines = [line for pod in kubectl.get("pods", namespace) for line in troubles_of(pod)]
+        return "not well:\n" + "\n".join(lines) if lines else "all pods are well"
+
+    return _attempt(look)
+
+
+def troubles_of(pod: dict[str, Any]) -> list[str]:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    lines = [
+        f"  {name}: not scheduled: {condition.get('message', condition.get('reason', ''))}"
+        for condition in status.get("conditions", [])
+        if condition["type"] == "PodScheduled" and condition["status"] != "True"
+    ]
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        state = container.get("state", {})
+        waiting, ended = state.get("waiting"), state.get("terminated")
+        if waiting and waiting.get("reason") not in ("PodInitializing",):
+            lines.append(f"  {name}/{container['name']}: {waiting.get('reason', '')}: {waiting.get('message', '')}".rstrip(": "))
+        elif ended and ended.get("exitCode"):
+            lines.append(f"  {name}/{container['name']}: ended with {ended['exitCode']}: {ended.get('reason', '')}")
+    return lines
+
+
+def _resources(text: str) -> list[Any]:
+    return [item for item in yaml.load_all(text, Loader=yaml.CSafeLoader) if item]
+
+
+def _attempt(look: Any) -> str:
+    try:
+        return str(look())
+    except Exception as error:
+        return f"(cannot be told: {error})"

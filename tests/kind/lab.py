@@ -1,0 +1,163 @@
+"""The cluster under test, with everything that the tests ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.parameters import load, pipeline_arguments
+from tests.kind.commands import run, say
+from tests.kind.deploy import PROFILE, TUTORLOOP, Deployment
+from tests.kind.forward import Forward
+from tests.kind.kubeflow import Kubeflow
+from tests.kind.services import Alertmanager, Prometheus, Teacher
+from tests.kind.store import ObjectStore, root_keys
+
+STORES = {
+    "responses": "s3://responses",
+    "checkpoints": "s3://artifacts/checkpoints",
+    "models": "s3://models",
+    "records": "s3://artifacts/records",
+}
+RUN_S = 3600.0
+
+
+@dataclass
+class Lab:
+    """A deployed overlay and its services.
+
+    Attributes:
+        deployment: The overlay on the cluster.
+        table: Table of our images.
+        folder: For packages.
+        kubeflow: Its API.
+        store: MinIO.
+        prometheus: Prometheus.
+        alertmanager: Alertmanager.
+        teacher: The offline teacher.
+        started: Runs that were started and may have to be ended.
+    """
+
+    deployment: Deployment
+    table: Path
+    folder: Path
+    kubeflow: Kubeflow
+    store: ObjectStore
+    prometheus: Prometheus
+    alertmanager: Alertmanager
+    teacher: Teacher
+    started: list[str] = field(default_factory=list)
+
+    @property
+    def run_seconds(self) -> float:
+        """How long a run may take."""
+        return RUN_S * self.deployment.settings.patience
+
+    def package(self, name: str, *settings: str) -> Path:
+        """Compile the test's profile with other settings.
+
+        Args:
+            name: For the file.
+            settings: As ``tutorloop compile --set`` takes them.
+        """
+        path = self.folder / f"{name}.yaml"
+        changes = [word for setting in settings for word in ("--set", setting)]
+        command = [*TUTORLOOP, "compile", "--profile", str(PROFILE), "--images", str(self.table), "--out", str(path)]
+        run([*command, *changes], seconds=300)
+        return path
+
+    def released(self) -> Path:
+        """The package that the overlay brought into the cluster."""
+        [package] = (self.deployment.checkout.overlay / "release" / "packages").glob("orca-math-*.yaml")
+        return package
+
+    def parameters(self, *settings: str) -> dict[str, Any]:
+        """Arguments of a run of the test's profile with other settings."""
+        return pipeline_arguments(load(str(PROFILE), settings), stores=STORES, profile=PROFILE.stem)
+
+    def start(self, package: Path, name: str, parameters: Mapping[str, Any] | None = None) -> str:
+        """Start a run; it is ended with the tests if it still goes on then."""
+        started = self.kubeflow.submit(package, name, parameters)
+        self.started.append(started)
+        return started
+
+    def end_runs(self) -> None:
+        """End what still goes on: on a cluster that stays, it would go on for nothing."""
+        from tests.kind.kubeflow import ENDED
+
+        for started in self.started:
+            with contextlib.suppress(Exception):
+                if self.kubeflow.state(started) not in ENDED:
+                    self.kubeflow.terminate(started)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What the teacher was paid for, and what of it is kept.
+
+    Attributes:
+        paid: Replies that were paid for.
+        kept: Requests whose reply is kept.
+        twice: Requests whose reply is kept more than once, so that it was asked for again.
+    """
+
+    paid: int
+    kept: int
+    twice: Sequence[str]
+
+    @classmethod
+    def of(cls, lab: Lab) -> Bill:
+        """As it stands now."""
+        replies = lab.store.replies()
+        return cls(lab.teacher.paid(), len(replies), sorted(key for key, count in replies.items() if count > 1))
+
+    def problems_since(self, before: Bill, probes: int) -> Iterator[str]:
+        """What was paid for and not kept, or kept twice, in sentences.
+
+        Args:
+            before: An earlier bill.
+            probes: Requests of preflights in between, which keep nothing.
+        """
+        paid, kept = self.paid - before.paid - probes, self.kept - before.kept
+        say(f"the teacher: {paid} replies paid for and {kept} kept, besides {probes} of preflights")
+        if paid != kept:
+            yield f"{paid} replies were paid for, and {kept} of them are new in the store"
+        if self.twice:
+            yield f"{len(self.twice)} requests were paid for twice: {', '.join(self.twice[:3])} ..."
+        if kept < 0:
+            yield "replies that were paid for are gone from the store"
+
+
+def probes_of_a_run() -> int:
+    """Requests that a preflight sends: one to each teacher."""
+    sections = load(str(PROFILE), ()).sections
+    return 1 if sections["teacher"] == sections["judge_teacher"] else 2
+
+
+@contextlib.contextmanager
+def opened(deployment: Deployment, table: Path, folder: Path) -> Iterator[Lab]:
+    """A lab whose forwarded ports are closed with the block."""
+    kubectl = deployment.kubectl
+    with contextlib.ExitStack() as stack:
+
+        def forward(namespace: str, service: str, port: int) -> Forward:
+            made = Forward(kubectl, namespace, service, port)
+            stack.callback(made.stop)
+            return made
+
+        lab = Lab(
+            deployment,
+            table,
+            folder,
+            Kubeflow(forward("kubeflow", "ml-pipeline", 8888), kubectl),
+            ObjectStore(forward("tutorloop", "minio", 9000), root_keys(kubectl)),
+            Prometheus(forward("tutorloop", "prometheus", 9090)),
+            Alertmanager(forward("tutorloop", "alertmanager", 9093)),
+            Teacher(forward("tutorloop", "offline-teacher", 8000)),
+        )
+        callback: Callable[[], None] = lab.end_runs
+        stack.callback(callback)
+        yield lab
