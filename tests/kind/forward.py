@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from queue import Empty, Queue
-from typing import IO
+from typing import IO, Protocol
 
 from tests.kind.cluster import Kubectl
 from tests.kind.commands import CommandError, say
@@ -17,6 +17,20 @@ from tests.kind.commands import CommandError, say
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> \d+")
 START_S = 30.0
 STOP_S = 10.0
+
+
+class Address(Protocol):
+    """Where a service can be reached."""
+
+    name: str
+
+    def url(self) -> str:
+        """``http://host:port``, as it is now."""
+        ...
+
+    def again(self) -> None:
+        """Nobody answered there: find another way, if there is one."""
+        ...
 
 
 class Forward:

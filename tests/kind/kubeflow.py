@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from tests.kind.cluster import Kubectl
 from tests.kind.commands import CommandError, WaitError, say, wait_until
 from tests.kind.deploy import troubles_of
-from tests.kind.forward import Forward
+from tests.kind.forward import Address
 
 T = TypeVar("T")
 STATES = ("PENDING", "RUNNING", "SUCCEEDED", "SKIPPED", "FAILED", "CANCELING", "CANCELED", "PAUSED")
@@ -55,7 +55,7 @@ class Kubeflow:
         patience_s: How long a call is repeated that does not get through.
     """
 
-    def __init__(self, forward: Forward, kubectl: Kubectl, patience_s: float = AGAIN_S) -> None:
+    def __init__(self, forward: Address, kubectl: Kubectl, patience_s: float = AGAIN_S) -> None:
         self._forward = forward
         self._kubectl = kubectl
         self._patience = patience_s

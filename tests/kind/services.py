@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from tests.kind.commands import CommandError
-from tests.kind.forward import Forward
+from tests.kind.forward import Address
 
 T = TypeVar("T")
 AGAIN_S = 90.0
 
 
-def ask(forward: Forward, path: str, patience_s: float = AGAIN_S, **parameters: str) -> Any:
+def ask(forward: Address, path: str, patience_s: float = AGAIN_S, **parameters: str) -> Any:
     """The JSON that a service answers; asks again while nobody does.
 
     Raises:
@@ -32,7 +32,7 @@ def ask(forward: Forward, path: str, patience_s: float = AGAIN_S, **parameters: 
     return _again(forward, get, path + query, patience_s)
 
 
-def _again(forward: Forward, get: Callable[[], T], what: str, patience_s: float) -> T:
+def _again(forward: Address, get: Callable[[], T], what: str, patience_s: float) -> T:
     deadline = time.monotonic() + patience_s
     while True:
         try:
@@ -66,7 +66,7 @@ class Prometheus:
         forward: Leads to it.
     """
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: Address) -> None:
         self._forward = forward
 
     def query(self, expression: str) -> list[Series]:
@@ -95,7 +95,7 @@ class Alertmanager:
         forward: Leads to it.
     """
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: Address) -> None:
         self._forward = forward
 
     def alerts(self, name: str) -> list[dict[str, str]]:
@@ -111,7 +111,7 @@ class Teacher:
         forward: Leads to it.
     """
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: Address) -> None:
         self._forward = forward
 
     def paid(self) -> int:

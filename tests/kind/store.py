@@ -18,7 +18,7 @@ from pipelines import run_record
 from pipelines.control.results import FILES
 from pipelines.run_record import RunRecord
 from tests.kind.cluster import Kubectl
-from tests.kind.forward import Forward
+from tests.kind.forward import Address
 
 RUNS, CHECKPOINTS, RECORDS = "runs/", "checkpoints/", "records/"
 _ARTIFACT = re.compile(r"^runs/[^/]+/(?P<run>[^/]+)/(?P<task>[^/]+)/[^/]+/(?P<artifact>[^/]+)")
@@ -43,7 +43,7 @@ class ObjectStore:
         keys: ``access_key`` and ``secret_key``.
     """
 
-    def __init__(self, forward: Forward, keys: dict[str, str]) -> None:
+    def __init__(self, forward: Address, keys: dict[str, str]) -> None:
         self._forward = forward
         self._keys = keys
 
