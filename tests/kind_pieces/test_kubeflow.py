@@ -1,0 +1,141 @@
+"""Runs through the real client against the double of Kubeflow's API server; pods as a kubectl tells them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.compile import COMPILED
+from tests.kind import kubeflow as module
+from tests.kind.cluster import Kubectl
+from tests.kind.commands import CommandError, WaitError
+from tests.kind.kubeflow import Kubeflow
+from tests.kind_pieces.conftest import Direct
+from tests.kind_pieces.programs import Programs
+from tests.kind_pieces.runs_double import Runs, serving_runs
+
+PACKAGE = COMPILED / "orca_math.yaml"
+
+
+@pytest.fixture
+def lab(programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Kubeflow, Runs, Direct]]:
+    """A Kubeflow, its double and the way to it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    with serving_runs() as (double, runs):
+        way = Direct(double.url)
+        yield Kubeflow(way, Kubectl("lab"), patience_s=20), runs, way
+
+
+def pods(*items: tuple[str, str, str]) -> str:
+    """Pods of name, stage and phase."""
+    return json.dumps(
+        {
+            "items": [
+                {
+                    "metadata": {"name": name, "labels": {"tutorloop.dev/stage": stage, "pipeline/runid": "r"}},
+                    "spec": {"nodeName": "worker"},
+                    "status": {"phase": phase},
+                }
+                for name, stage, phase in items
+            ]
+        }
+    )
+
+
+def test_a_run_is_started_with_package_parameters_and_account_and_watched_to_its_end(
+    lab: tuple[Kubeflow, Runs, Direct], programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubeflow, runs, _ = lab
+    programs.answers("get pods", out=pods(("p-1", "sft", "Running")))
+    run = kubeflow.submit(PACKAGE, "first", {"seed": 3, "sft_options": {"epochs": 2}})
+    kubeflow.wait(run, 30)
+    [body] = runs.asked
+    assert body["runtime_config"]["parameters"] == {"seed": 3, "sft_options": {"epochs": 2}}
+    assert body["service_account"] == "tutorloop-run" and body["experiment_id"]
+    assert body["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "orca-math"
+    assert "kubernetes" in body["pipeline_spec"]["platform_spec"]["platforms"], "settings of pods would be lost"
+    assert "running: sft running (p-1)" in capsys.readouterr().err
+    assert f"pipeline/runid={run},tutorloop.dev/stage" in programs.calls()[0]
+
+
+def test_a_run_that_fails_is_told_with_the_log_of_the_task_that_did(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    kubeflow, runs, _ = lab
+    runs.coming = ["RUNNING", "FAILED"]
+    programs.answers("get pods", out=pods(("p-1", "sft", "Succeeded"), ("p-2", "judge", "Failed")))
+    programs.answers("logs p-2", out="TeacherError: the teacher does not answer")
+    run = kubeflow.submit(PACKAGE, "first")
+    with pytest.raises(WaitError, match=r"ended as FAILED(.|\n)*judge: p-2 is Failed\nTeacherError: the teacher does not answer"):
+        kubeflow.wait(run, 30)
+
+
+def test_a_failure_that_is_wanted_is_waited_for_and_success_is_not_it(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    kubeflow, runs, _ = lab
+    programs.answers("get pods", out=pods())
+    runs.coming = ["RUNNING", "FAILED"]
+    kubeflow.wait(kubeflow.submit(PACKAGE, "fails"), 30, wanted="FAILED")
+    runs.coming = ["RUNNING", "SUCCEEDED"]
+    with pytest.raises(WaitError, match="ended as SUCCEEDED, not FAILED"):
+        kubeflow.wait(kubeflow.submit(PACKAGE, "does not"), 30, wanted="FAILED")
+
+
+def test_a_run_that_takes_too_long_is_told_with_what_waits(
+    lab: tuple[Kubeflow, Runs, Direct], programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeflow, runs, _ = lab
+    runs.coming = ["RUNNING"]
+    pending = json.loads(pods(("p-1", "evaluate", "Pending")))
+    status = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient nvidia.com/gpu"}]}
+    pending["items"][0]["status"] = status
+    programs.answers("get pods", out=json.dumps(pending))
+    programs.answers("get pod p-1", out=json.dumps(pending["items"][0]))
+    with pytest.raises(WaitError, match=r"evaluate: p-1 is Pending(.|\n)*Insufficient nvidia.com/gpu"):
+        kubeflow.wait(kubeflow.submit(PACKAGE, "slow"), 0.5)
+
+
+def test_answers_that_are_lost_are_asked_for_again_another_way(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    kubeflow, runs, way = lab
+    run = kubeflow.submit(PACKAGE, "first")
+    runs.lose = 30
+    assert kubeflow.state(run) in module.STATES
+    assert way.repeated >= 1
+
+
+def test_a_refusal_is_told_at_once(lab: tuple[Kubeflow, Runs, Direct]) -> None:
+    kubeflow, _, way = lab
+    with pytest.raises(CommandError, match=r"cannot look at a run: 404(.|\n)*Run nobody not found"):
+        kubeflow.state("nobody")
+    assert way.repeated == 0
+
+
+def test_a_run_can_be_ended(lab: tuple[Kubeflow, Runs, Direct]) -> None:
+    kubeflow, runs, _ = lab
+    runs.coming = ["RUNNING"]
+    run = kubeflow.submit(PACKAGE, "first")
+    kubeflow.terminate(run)
+    assert kubeflow.state(run) == "CANCELED"
+
+
+def test_what_was_carried_out_is_told_from_pods_of_all_attempts(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    kubeflow, _, _ = lab
+    programs.answers("get pods", out=pods(("a", "sample", "Failed"), ("b", "sample", "Succeeded"), ("c", "sft", "Succeeded")))
+    assert kubeflow.executed("r") == {"sample": 2, "sft": 1}
+    kubeflow.pods("r", "sft")
+    assert "pipeline/runid=r,tutorloop.dev/stage=sft " in programs.calls()[-1]
+
+
+@pytest.mark.parametrize(("details", "cached"), [(None, None), (["SKIPPED", "SUCCEEDED", "SKIPPED"], 2)])
+def test_tasks_from_the_cache_are_those_whose_executor_was_skipped(
+    lab: tuple[Kubeflow, Runs, Direct], details: list[str] | None, cached: int | None
+) -> None:
+    kubeflow, runs, _ = lab
+    run = kubeflow.submit(PACKAGE, "first")
+    tasks: list[dict[str, Any]] = [{"display_name": "executor", "state": state, "task_id": state} for state in details or []]
+    if details:
+        # A condition that does not hold is skipped as well.
+        runs.rows[run]["run_details"] = {"task_details": [*tasks, {"display_name": "condition-1", "state": "SKIPPED"}]}
+    assert kubeflow.cached(run) == cached
