@@ -17,7 +17,7 @@ test: setup-dev check ## everything that has to pass, but for the images
 test-images: setup-dev ## the images, and the whole loop in containers (Docker, prometheus-pushgateway)
 	sh tests/images/local_base.sh
 	$(BIN)/pip download --quiet --no-deps --dest build/wheelhouse --requirement images/trainer/torch-cpu.lock
-	$(BIN)/tutorloop images build agents trainer offline-teacher --build-arg TORCH=cpu --wheelhouse build/wheelhouse \
+	$(BIN)/tutorloop images build agents trainer offline-teacher sync --build-arg TORCH=cpu --wheelhouse build/wheelhouse \
 	  $(if $(PIP_CERT),--ca-cert $(PIP_CERT))
 	$(BIN)/python -m pytest tests/images
 
