@@ -11,7 +11,7 @@ import click
 from components.core import data_folder
 from components.core.stage import readable_errors
 from components.core.store import is_remote
-from pipelines.cli_images import compile_package, images
+from pipelines.cli_images import compile_package, images, release
 from pipelines.cli_sync import sync
 from pipelines.images import DEFAULT_TABLE
 
@@ -24,6 +24,7 @@ def cli() -> None:
 cli.add_command(images)
 cli.add_command(compile_package)
 cli.add_command(sync)
+cli.add_command(release)
 
 
 def _data(context: click.Context, option: click.Parameter, uri: str | None) -> str | None:

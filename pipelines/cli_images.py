@@ -1,9 +1,8 @@
-"""``tutorloop images`` and ``tutorloop compile``: the containers of the stages, and packages that name them."""
+"""``tutorloop images``, ``compile`` and ``release``: the containers of the stages, packages that name them, and what a cluster runs."""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,24 +81,38 @@ def build(
 
 
 @click.command("compile")
-@click.option("--rounds", default=2, show_default=True, help="Practice rounds.")
+@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or a YAML file: its rounds, engines and pods.")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example cluster.queue=gpus.")
 @click.option("--images", "table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table of built images.")
-@click.option("--vllm", is_flag=True, help="Sampling and evaluation use vLLM.")
 @click.option(
     "--out", metavar="URI", default="build/orca_math.yaml", show_default=True, help="Package to write: a file or s3://bucket/key."
 )
-def compile_package(rounds: int, table: str, vllm: bool, out: str) -> None:
-    """Write the compiled pipeline with the images that are built, ready to upload to Kubeflow."""
-    from pipelines.compile import package_for
-    from pipelines.images import read_table, resolve
+def compile_package(profile: str, overrides: Sequence[str], table: str, out: str) -> None:
+    """Write the compiled pipeline with the images that are built and the parameters of a profile, ready to upload to Kubeflow."""
+    from pipelines.images import read_table
+    from pipelines.package import finished_package
+    from pipelines.parameters import load
 
     found = read_table(table)
-    with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
-        package = package_for(rounds, Path(scratch)).read_text()
-    put(out, resolve(package, found, vllm=vllm).encode())
+    put(out, finished_package(load(profile, overrides), found, profile=profile).encode())
     click.echo(f"package: {out}")
     if not all("@sha256:" in image.reference for image in found.images):
         click.echo("it names images that were not pushed: a cluster finds them only if they are loaded into it", err=True)
+
+
+@click.command()
+@click.argument("overlay", type=click.Path(path_type=Path))
+@click.option("--profile", "profiles", multiple=True, required=True, metavar="NAME", help="A profile, or a YAML file; repeatable.")
+@click.option("--images", "table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table of built images.")
+def release(overlay: Path, profiles: Sequence[str], table: str) -> None:
+    """Write what an overlay of manifests/ runs: images and packages, ready to be committed."""
+    from pipelines import release as releases
+    from pipelines.images import read_table
+    from pipelines.parameters import load
+
+    written = releases.release(overlay, {Path(name).stem: load(name) for name in profiles}, read_table(table))
+    for path in written:
+        click.echo(str(path))
 
 
 def _arguments(given: Sequence[str]) -> dict[str, dict[str, str]]:

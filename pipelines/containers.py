@@ -54,7 +54,7 @@ class DockerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the containers of a run are started.
 
     Attributes:
-        images: Name of an image to its reference: ``agents``, ``trainer`` and so on.
+        teacher_image: Reference of the offline teacher's image; empty when the run has no use for it.
         home: Value of :data:`LABEL`.
         artifacts: Folder of the tasks' outputs, which KFP mounts.
         network: Docker network that the tasks are on; it has to reach teacher, stores and gateway, and need not reach more.
@@ -63,7 +63,7 @@ class DockerOptions(msgspec.Struct, frozen=True, kw_only=True):
         readable: Files and folders that they may read.
     """
 
-    images: dict[str, str]
+    teacher_image: str
     home: str
     artifacts: str
     network: str = "bridge"
@@ -213,15 +213,6 @@ def whole_lines(chunks: Iterator[bytes]) -> Iterator[str]:
         yield rest.decode(errors="replace") + "\n"
 
 
-def run_once(options: DockerOptions, image: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command of an image to its end.
-
-    Returns:
-        Exit status.
-    """
-    return run_container(connect(), options.images[image], command, {}, **arguments(options, environment))
-
-
 @contextlib.contextmanager
 def offline_teacher(options: DockerOptions, settings: Mapping[str, Any]) -> Iterator[str]:
     """Run the offline teacher in its container for the time of a run.
@@ -239,7 +230,7 @@ def offline_teacher(options: DockerOptions, settings: Mapping[str, Any]) -> Iter
     keys = [str(Path(key).resolve()) if not is_remote(key) else key for key in settings.get("answer_key", ())]
     values = {**settings, "host": "0.0.0.0", "port": TEACHER_PORT, "answer_key": keys}  # noqa: S104
     command = ["--options", msgspec.json.encode(values).decode()]
-    container = _start(connect(), options.images["offline-teacher"], command, **arguments(options, os.environ))
+    container = _start(connect(), options.teacher_image, command, **arguments(options, os.environ))
     try:
         container.reload()
         networks = container.attrs["NetworkSettings"]["Networks"]

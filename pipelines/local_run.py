@@ -21,7 +21,6 @@ import msgspec
 from components.core.errors import TutorLoopError
 from components.core.options import parse_options
 from components.core.stage import StageRun
-from components.teacher.preflight import Services, check_services
 from pipelines import containers
 from pipelines.containers import DockerOptions
 
@@ -35,9 +34,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         pipeline_root: Folder for artifacts and KFP's cache.
         offline_teacher: Options of the offline teacher; None when it is not needed.
         answer_key: Seed sources whose solutions the offline teacher may give.
-        services: Checked before anything starts.
         docker: How to run the tasks as containers; None for processes.
-        outputs: File that the pipeline's outputs are written to, as name to path.
+        folder: The run's own folder.
     """
 
     package: str
@@ -45,9 +43,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_root: str
     offline_teacher: dict[str, Any] | None
     answer_key: list[dict[str, Any]]
-    services: Services
     docker: DockerOptions | None = None
-    outputs: str
+    folder: str
 
 
 def _die_with_parent(docker: DockerOptions | None) -> None:
@@ -93,17 +90,17 @@ def _write_answer_key(job: Job) -> Path:
     from components.seeds.options import SeedsOptions
     from components.seeds.stage import collect_seeds
 
-    path = Path(job.outputs).with_name("answer_key.jsonl")
+    path = Path(job.folder) / "answer_key.jsonl"
     sources = parse_options(SeedsOptions, {"sources": job.answer_key}, "answer_key")
     collect_seeds(path, sources, job.arguments["seed"], StageRun("answer_key"))
     return path
 
 
 def run_package(job: Job) -> None:
-    """Run the package and write its outputs.
+    """Run the package; its tasks leave the results in the run's folder.
 
     Raises:
-        TutorLoopError: The teacher or a store does not answer or refuses the key; nothing was started.
+        TutorLoopError: The offline teacher or the containers' engine does not start.
         RuntimeError: A task failed.
     """
     if job.docker is not None:
@@ -113,28 +110,17 @@ def run_package(job: Job) -> None:
         runner = _runner(job)
         warnings.filterwarnings("ignore", module="kfp")
         from kfp import components, local
-        from kfp.dsl import Artifact
 
         local.init(runner, pipeline_root=job.pipeline_root, raise_on_error=True, enable_caching=True)
-        task = components.load_component_from_file(job.package)(**job.arguments)
-        outputs = {name: value.path if isinstance(value, Artifact) else value for name, value in task.outputs.items()}
-    partial = Path(job.outputs + ".part")
-    partial.write_bytes(msgspec.json.encode(outputs))
-    partial.replace(job.outputs)
+        components.load_component_from_file(job.package)(**job.arguments)
 
 
 def _runner(job: Job) -> Any:
-    """KFP's runner for the tasks, after a check from where they will run that their services answer."""
-    if job.docker is None:
-        check_services(job.services)
-        from kfp import local
-
-        return local.SubprocessRunner(use_venv=False)
-    command = ["python3", "-m", "components.teacher.preflight", msgspec.json.encode(job.services).decode()]
-    if containers.run_once(job.docker, "agents", command, os.environ):
-        raise RuntimeError("the preflight failed")
+    """KFP's runner for the tasks."""
     from kfp import local
 
+    if job.docker is None:
+        return local.SubprocessRunner(use_venv=False)
     containers.use()
     return local.DockerRunner(**containers.arguments(job.docker, os.environ))
 

@@ -7,6 +7,7 @@ answers. Every round also trains a matched control: the same positives, order an
 
 from typing import NamedTuple
 
+import msgspec
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
@@ -17,14 +18,16 @@ from components.judging.component import judge
 from components.ledger.component import gather
 from components.preference_tuning.component import tune
 from components.preferences.component import build_preferences
-from components.promotion.component import compare, current_champion, publish
+from components.promotion.component import compare, current_champion, publish, starting_point
 from components.report.component import report
 from components.sampling.component import sample
 from components.seeds.component import collect_benchmarks, collect_seeds, sources_version
 from components.sft.component import sft
 from components.solving.component import solve
 from components.synthesis.component import synthesize
-from pipelines.task_settings import configure
+from pipelines.cluster import ClusterOptions
+from pipelines.control.component import end_run, keep_results, preflight
+from pipelines.task_settings import TaskSettings
 
 ROUNDS = 2
 """Practice rounds of the paper: M1 to M2 to M3."""
@@ -36,23 +39,18 @@ class Round(NamedTuple):
     ledger: Artifact
 
 
-class Outputs(NamedTuple):
-    model: Model
-    ledger: Artifact
-    html: dsl.HTML
-    summary: Artifact
-    decision: Artifact
-
-
-def practice_round(number: int):
+def practice_round(number: int, settings: TaskSettings):
     """Build the nested pipeline of one practice round.
 
     Args:
         number: 1-based; round r samples model M<r> and trains M<r+1>.
+        settings: Of its tasks.
 
     Returns:
         A pipeline component with outputs ``model``, ``results`` (of the new model) and ``ledger``.
     """
+
+    configure = settings.configure
 
     @dsl.pipeline(
         name=f"practice-round-{number}",
@@ -78,6 +76,7 @@ def practice_round(number: int):
             sampled = configure(
                 sample(model=model, train=train, options=sampling, checkpoints=checkpoints, round=number, seed=seed, shard=shard),
                 f"Sample M{number}",
+                "generation",
             )
             judged = configure(
                 judge(
@@ -90,10 +89,12 @@ def practice_round(number: int):
                     shard=shard,
                 ),
                 "Judge the answers",
+                "teacher",
             )
         built = configure(
             build_preferences(judged=dsl.Collected(judged.outputs["judged"]), train=train, options=preferences, round=number, seed=seed),
             "Build preferences",
+            "data",
         )
         tuned = {}
         scored = {}
@@ -111,6 +112,7 @@ def practice_round(number: int):
                     seed=seed,
                 ),
                 f"Train {name}",
+                "training",
             )
             scored[arm] = configure(
                 evaluate(
@@ -122,6 +124,7 @@ def practice_round(number: int):
                     seed=seed,
                 ),
                 f"Evaluate {name}",
+                "generation",
             )
         gathered = configure(
             gather(
@@ -134,6 +137,7 @@ def practice_round(number: int):
                 record_5=scored["control"].outputs["record"],
             ),
             f"Ledger of round {number}",
+            "data",
         )
         return Round(
             model=tuned["preference"].outputs["tuned"],
@@ -144,23 +148,23 @@ def practice_round(number: int):
     return practice
 
 
-def build(rounds: int = ROUNDS):
-    """Build the pipeline with its practice rounds unrolled.
+def teaching(rounds: int, settings: TaskSettings):
+    """Build the nested pipeline of everything from seeds to publication.
+
+    A pipeline of its own since KFP cannot run a loop directly in an exit handler (kubeflow/pipelines issue 12390).
 
     Args:
         rounds: Number of practice rounds, 1 or more.
+        settings: Of its tasks.
 
     Returns:
-        The pipeline, ready for the KFP compiler.
+        A pipeline component.
     """
-    practice = {number: practice_round(number) for number in range(1, rounds + 1)}
+    practice = {number: practice_round(number, settings) for number in range(1, rounds + 1)}
+    configure = settings.configure
 
-    @dsl.pipeline(
-        name="orca-math",
-        display_name="Orca-Math",
-        description=f"Agents write problems, a teacher solves them, a student learns, practises and is marked in {rounds} rounds.",
-    )
-    def orca_math(
+    @dsl.pipeline(name="teaching", description="Seeds to problems to solutions to M1; practice rounds; comparison, report, publication.")
+    def teach(
         seeds: dict,
         benchmarks: dict,
         teacher: dict,
@@ -179,25 +183,36 @@ def build(rounds: int = ROUNDS):
         responses: str,
         checkpoints: str,
         models: str,
-        pipeline_digest: str = "",
-        seed: int = 0,
-        data_shards: list[str] = ["0/1"],
-        sampling_shards: list[str] = ["0/1"],
-    ) -> Outputs:
+        records: str,
+        pipeline_digest: str,
+        seed: int,
+        data_shards: list[str],
+        sampling_shards: list[str],
+    ):
         versions = {
-            role: configure(sources_version(options=options, role=role), f"Version of the {role}", cached=False)
+            role: configure(sources_version(options=options, role=role), f"Version of the {role}", "data", cached=False)
             for role, options in (("benchmarks", benchmarks), ("seeds", seeds))
         }
-        evals = configure(collect_benchmarks(options=benchmarks, seed=seed, version=versions["benchmarks"].output), "Collect benchmarks")
+        evals = configure(
+            collect_benchmarks(options=benchmarks, seed=seed, version=versions["benchmarks"].output), "Collect benchmarks", "data"
+        )
         # The model is loaded before any teacher request is paid for: a base model that does not load costs nothing.
-        base = configure(base_model(benchmarks=evals.outputs["problems"], options=student, seed=seed), "Base model M0")
-        collected = configure(collect_seeds(options=seeds, seed=seed, version=versions["seeds"].output).after(base), "Collect seeds")
+        start = configure(starting_point(models=models, student=student), "Starting point", "data", cached=False)
+        base = configure(
+            base_model(benchmarks=evals.outputs["problems"], options=student, champion=start.output, models=models, seed=seed),
+            "Base model M0",
+            "model",
+        )
+        collected = configure(
+            collect_seeds(options=seeds, seed=seed, version=versions["seeds"].output).after(base), "Collect seeds", "data"
+        )
         with dsl.ParallelFor(data_shards, name="shards") as shard:
             written = configure(
                 synthesize(
                     seeds=collected.outputs["problems"], teacher=teacher, options=synthesis, responses=responses, seed=seed, shard=shard
                 ),
                 "Agents write problems",
+                "teacher",
             )
             solved = configure(
                 solve(
@@ -209,6 +224,7 @@ def build(rounds: int = ROUNDS):
                     shard=shard,
                 ),
                 "Teacher solves",
+                "teacher",
             )
         clean = configure(
             decontaminate(
@@ -218,10 +234,13 @@ def build(rounds: int = ROUNDS):
                 options=contamination,
             ),
             "Contamination gate",
+            "data",
         )
         train = clean.outputs["train"]
         first = configure(
-            sft(base=base.outputs["model"], train=train, options=sft_options, checkpoints=checkpoints, seed=seed), "Train M1 (SFT)"
+            sft(base=base.outputs["model"], train=train, options=sft_options, checkpoints=checkpoints, seed=seed),
+            "Train M1 (SFT)",
+            "training",
         )
         scored = {}
         for name, trained in (("M0", base), ("M1", first)):
@@ -235,6 +254,7 @@ def build(rounds: int = ROUNDS):
                     seed=seed,
                 ),
                 f"Evaluate {name}",
+                "generation",
             )
         ledger = configure(
             gather(
@@ -246,6 +266,7 @@ def build(rounds: int = ROUNDS):
                 record_4=clean.outputs["record"],
             ),
             "Ledger of the data",
+            "data",
         )
         ledger = configure(
             gather(
@@ -255,6 +276,7 @@ def build(rounds: int = ROUNDS):
                 record_3=scored["M1"].outputs["record"],
             ),
             "Ledger of M0 and M1",
+            "data",
         )
         model, results = first.outputs["model"], scored["M1"].outputs["results"]
         for number, practise in practice.items():
@@ -276,10 +298,12 @@ def build(rounds: int = ROUNDS):
             ).set_display_name(f"Practice round {number}: M{number} to M{number + 1}")
             model, results = practised.outputs["model"], practised.outputs["results"]
             ledger = configure(
-                gather(previous=ledger.outputs["ledger"], ledger_of_round=practised.outputs["ledger"]), f"Ledger up to M{number + 1}"
+                gather(previous=ledger.outputs["ledger"], ledger_of_round=practised.outputs["ledger"]),
+                f"Ledger up to M{number + 1}",
+                "data",
             )
         # What the champion is changes between runs while every parameter stays the same.
-        champion = configure(current_champion(models=models), "Current champion", cached=False)
+        champion = configure(current_champion(models=models), "Current champion", "data", cached=False)
         champion_scored = configure(
             evaluate_champion(
                 models=models,
@@ -290,6 +314,7 @@ def build(rounds: int = ROUNDS):
                 seed=seed,
             ),
             "Evaluate the champion",
+            "generation",
         )
         compared = configure(
             compare(
@@ -301,9 +326,10 @@ def build(rounds: int = ROUNDS):
                 options=promotion,
             ),
             "Compare with the champion",
+            "data",
         )
-        page = configure(report(ledger=ledger.outputs["ledger"], decision=compared.outputs["decision"]), "Report")
-        configure(
+        page = configure(report(ledger=ledger.outputs["ledger"], decision=compared.outputs["decision"]), "Report", "data")
+        published = configure(
             publish(
                 model=model,
                 train=train,
@@ -317,13 +343,133 @@ def build(rounds: int = ROUNDS):
                 pipeline_digest=pipeline_digest,
             ),
             "Publish",
+            "data",
+            publishes=True,
         )
-        return Outputs(
-            model=model,
-            ledger=ledger.outputs["ledger"],
-            html=page.outputs["html"],
-            summary=page.outputs["summary"],
-            decision=compared.outputs["decision"],
+        configure(
+            keep_results(
+                records=records,
+                html=page.outputs["html"],
+                summary=page.outputs["summary"],
+                ledger=ledger.outputs["ledger"],
+                decision=compared.outputs["decision"],
+                card=published.outputs["card"],
+            ),
+            "Keep the results",
+            "control",
+            cached=False,
         )
+
+    return teach
+
+
+def build(rounds: int = ROUNDS, cluster: ClusterOptions | None = None):
+    """Build the pipeline with its practice rounds unrolled.
+
+    Args:
+        rounds: Number of practice rounds, 1 or more.
+        cluster: How its tasks run on a cluster.
+
+    Returns:
+        The pipeline, ready for the KFP compiler.
+    """
+    cluster = cluster or ClusterOptions()
+    settings = TaskSettings(cluster)
+    teach = teaching(rounds, settings)
+
+    @dsl.pipeline(
+        name="orca-math",
+        display_name="Orca-Math",
+        description=f"Agents write problems, a teacher solves them, a student learns, practises and is marked in {rounds} rounds.",
+        pipeline_config=settings.pipeline_config(),
+    )
+    def orca_math(
+        seeds: dict,
+        benchmarks: dict,
+        teacher: dict,
+        judge_teacher: dict,
+        synthesis: dict,
+        solving: dict,
+        contamination: dict,
+        student: dict,
+        sft_options: dict,
+        sampling: dict,
+        judging: dict,
+        preferences: dict,
+        preference_tuning: dict,
+        evaluation: dict,
+        promotion: dict,
+        responses: str,
+        checkpoints: str,
+        models: str,
+        records: str,
+        profile: str = "",
+        pipeline_digest: str = "",
+        seed: int = 0,
+        data_shards: list[str] = ["0/1"],
+        sampling_shards: list[str] = ["0/1"],
+    ):
+        ended = settings.configure(end_run(records=records), "Record how the run ended", "control", cached=False)
+        with dsl.ExitHandler(ended, name="Run"):
+            checked = settings.configure(
+                preflight(
+                    seeds=seeds,
+                    benchmarks=benchmarks,
+                    teacher=teacher,
+                    judge_teacher=judge_teacher,
+                    synthesis=synthesis,
+                    solving=solving,
+                    contamination=contamination,
+                    student=student,
+                    sft=sft_options,
+                    sampling=sampling,
+                    judging=judging,
+                    preferences=preferences,
+                    preference_tuning=preference_tuning,
+                    evaluation=evaluation,
+                    promotion=promotion,
+                    cluster=msgspec.to_builtins(cluster),
+                    responses=responses,
+                    checkpoints=checkpoints,
+                    models=models,
+                    records=records,
+                    profile=profile,
+                    pipeline_digest=pipeline_digest,
+                    seed=seed,
+                    data_shards=data_shards,
+                    sampling_shards=sampling_shards,
+                    rounds=rounds,
+                ),
+                "Preflight",
+                "control",
+                cached=False,
+                retried=False,
+                asks_teacher=True,
+            )
+            teach(
+                seeds=seeds,
+                benchmarks=benchmarks,
+                teacher=teacher,
+                judge_teacher=judge_teacher,
+                synthesis=synthesis,
+                solving=solving,
+                contamination=contamination,
+                student=student,
+                sft_options=sft_options,
+                sampling=sampling,
+                judging=judging,
+                preferences=preferences,
+                preference_tuning=preference_tuning,
+                evaluation=evaluation,
+                promotion=promotion,
+                responses=responses,
+                checkpoints=checkpoints,
+                models=models,
+                records=records,
+                pipeline_digest=pipeline_digest,
+                seed=seed,
+                data_shards=data_shards,
+                sampling_shards=sampling_shards,
+            ).after(checked).set_display_name("Teach the student")
 
     return orca_math

@@ -29,6 +29,7 @@ from components.solving.options import SolvingOptions
 from components.student.options import StudentOptions
 from components.synthesis.options import SynthesisOptions
 from components.teacher.options import OFFLINE, TeacherOptions
+from pipelines.cluster import parse_cluster
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
@@ -63,6 +64,7 @@ class RunOptions(Options, frozen=True, kw_only=True):
         sampling_shards: Tasks that share sampling and judging (our choice).
         offline_teacher: Options of the offline teacher that is started when a teacher's ``base_url`` is ``offline``.
         answer_key: Sources (as in ``seeds.sources``) whose worked solutions the offline teacher may give.
+        cluster: How tasks run on a cluster (``pipelines.cluster``); fixed when the pipeline is compiled.
         sections: The options of the stages.
     """
 
@@ -73,6 +75,7 @@ class RunOptions(Options, frozen=True, kw_only=True):
     sampling_shards: int = 1
     offline_teacher: dict[str, Any] = {}
     answer_key: list[dict[str, Any]] = []
+    cluster: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
 
 
@@ -172,6 +175,7 @@ def check(values: Mapping[str, Any]) -> RunOptions:
         if getattr(run, name) < 1:
             raise ParameterError(name, getattr(run, name), "a whole number, 1 or more")
     parse_options(OfflineTeacherOptions, run.offline_teacher, "offline_teacher")
+    parse_cluster(run.cluster)
     if run.answer_key:
         parse_options(SeedsOptions, {"sources": run.answer_key}, "answer_key")
     return run
@@ -194,17 +198,20 @@ def uses_vllm(run: RunOptions) -> bool:
     return any(run.sections[name].get("engine") == "vllm" for name in ("sampling", "evaluation"))
 
 
-def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], pipeline_digest: str) -> dict[str, Any]:
+def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], profile: str = "", pipeline_digest: str = "") -> dict[str, Any]:
     """The arguments of the compiled pipeline.
 
     Args:
         run: Checked options.
-        stores: URIs of ``responses``, ``checkpoints`` and ``models``.
-        pipeline_digest: Digest of the compiled package.
+        stores: URIs of ``responses``, ``checkpoints``, ``models`` and ``records``.
+        profile: Name of the profile, for the record.
+        pipeline_digest: Digest of the compiled package; what the package itself names when empty.
     """
     arguments: dict[str, Any] = {("sft_options" if name == "sft" else name): section for name, section in run.sections.items()}
     arguments.update(stores)
-    arguments["pipeline_digest"] = pipeline_digest
+    arguments["profile"] = profile
+    if pipeline_digest:
+        arguments["pipeline_digest"] = pipeline_digest
     arguments["seed"] = run.seed
     arguments["data_shards"] = [f"{index}/{run.data_shards}" for index in range(run.data_shards)]
     arguments["sampling_shards"] = [f"{index}/{run.sampling_shards}" for index in range(run.sampling_shards)]

@@ -1,4 +1,8 @@
-"""``run.json``: what a run was asked to do, what it did and what came out."""
+"""``run.json``: what a run was asked to do, what it did and what came out.
+
+A run's record is a folder of its own in the home of all runs, on this machine or in an object store: ``run.json`` with report, figures,
+ledger and card beside it. The run's own tasks open, fill and close it; a command line that watches the run adds what only it can know.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,13 @@ from typing import Any
 
 import msgspec
 
+from components.core import telemetry
+from components.core.errors import InputError
 from components.core.records import Record, Score, StageRecord, Usage
+from components.core.store import MissingKeyError, open_store
+
+FILE = "run.json"
+RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
 
 
 class ModelScores(Record, frozen=True, kw_only=True):
@@ -65,16 +75,94 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def write(record: RunRecord, folder: Path) -> None:
-    """Write ``run.json`` to a temporary name, then rename."""
-    partial = folder / f".run.json.{os.getpid()}.part"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
-    partial.replace(folder / "run.json")
+def run_name() -> str:
+    """Name of the run that this task belongs to, as in its metrics."""
+    return os.environ.get("TUTORLOOP_RUN", "none")
 
 
-def read(folder: Path) -> RunRecord:
-    """Read the ``run.json`` of a run's folder."""
-    return msgspec.json.decode((folder / "run.json").read_bytes(), type=RunRecord)
+def folder_of(records: str) -> str:
+    """URI of the record of the run that this task belongs to.
+
+    Args:
+        records: URI of the home of all runs.
+    """
+    return f"{records.rstrip('/')}/{run_name()}"
+
+
+def _encoded(record: RunRecord) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=2)
+
+
+def begin(record: RunRecord, folder: str | Path) -> None:
+    """Write ``run.json`` if there is none yet.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    open_store(str(folder)).create(FILE, _encoded(record))
+
+
+def write(record: RunRecord, folder: str | Path) -> None:
+    """Write ``run.json``, whole or not at all.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    open_store(str(folder)).write(FILE, _encoded(record))
+
+
+def read(folder: str | Path) -> RunRecord:
+    """Read the ``run.json`` of a run's folder.
+
+    Raises:
+        InputError: There is none.
+        StoreError: The folder cannot be read.
+    """
+    try:
+        return msgspec.json.decode(open_store(str(folder)).read(FILE), type=RunRecord)
+    except MissingKeyError as error:
+        raise InputError("there is no record of a run", f"{folder}/{FILE}", hint="it is written when a run starts") from error
+
+
+def has_results(folder: str | Path) -> bool:
+    """Whether a run has kept its results, which it does last."""
+    try:
+        return bool(read(folder).outputs)
+    except InputError:
+        return False
+
+
+def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage: str = "", metrics: Path | None = None) -> RunRecord:
+    """Note how a run ended. Said twice, it is published once, and what the second knows better counts.
+
+    Args:
+        folder: The run's record.
+        succeeded: Whether it came to its results.
+        error: What went wrong.
+        failed_stage: Name of the task that failed.
+        metrics: Folder for the text file with the run's metrics; that of the environment when None.
+
+    Raises:
+        StoreError: The folder cannot be read or written.
+    """
+    try:
+        before = read(folder)
+    except InputError:
+        # Its first task never came to work.
+        before = RunRecord(id=run_name(), profile="", status=RUNNING, started_at=now())
+    status = SUCCEEDED if succeeded else FAILED
+    started = datetime.datetime.fromisoformat(before.started_at)
+    record = msgspec.structs.replace(
+        before,
+        status=status,
+        seconds=before.seconds or round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
+        error="" if succeeded else error or before.error,
+        failed_stage="" if succeeded else failed_stage or before.failed_stage,
+    )
+    write(record, folder)
+    if before.status != status:
+        telemetry.run_end(record.id, failed=not succeeded, seconds=record.seconds, folder=metrics)
+    return record
 
 
 def from_ledger(record: RunRecord, ledger: Sequence[StageRecord]) -> RunRecord:

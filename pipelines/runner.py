@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +16,9 @@ from typing import IO
 
 import msgspec
 
-from components.core import data_folder, telemetry
+from components.core import data_folder
 from components.core.errors import InputError, TutorLoopError
-from components.core.records import StageRecord, read_records
 from components.core.store import is_remote
-from components.teacher.preflight import Services
 from pipelines import containers, images, parameters, run_record
 from pipelines.compile import package_digest, package_for
 from pipelines.containers import DockerError, DockerOptions
@@ -111,40 +108,35 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
         digest = package_digest(package.read_text())
         job = Job(
             package=str(folder / "pipeline.yaml"),
-            arguments=parameters.pipeline_arguments(options, stores=addresses, pipeline_digest=digest),
+            arguments=parameters.pipeline_arguments(
+                options, stores={**addresses, "records": str(home)}, profile=profile, pipeline_digest=digest
+            ),
             pipeline_root=str(shared / "artifacts"),
             offline_teacher=options.offline_teacher if parameters.uses_offline_teacher(options) else None,
             answer_key=options.answer_key,
-            services=Services(
-                stores=list(addresses.values()),
-                teachers=_distinct([options.sections["teacher"], options.sections["judge_teacher"]]),
-            ),
             docker=_docker_options(docker, options, addresses, folder) if docker else None,
-            outputs=str(folder / "outputs.json"),
+            folder=str(folder),
         )
         record = RunRecord(
             id=folder.name,
             profile=profile,
-            status="running",
+            status=run_record.RUNNING,
             started_at=run_record.now(),
             parameters=msgspec.to_builtins(options),
             pipeline_digest=digest,
         )
         run_record.write(record, folder)
-        started = time.monotonic()
         status = 1
         try:
             status = _run_child(job, folder, display)
         finally:
-            record = msgspec.structs.replace(
-                _collect(record, folder),
-                status="succeeded" if status == 0 else "failed",
-                seconds=round(time.monotonic() - started, 1),
-                error="" if status == 0 else "\n".join(display.error) or f"the run's process ended with status {status}",
+            record = run_record.finish(
+                folder,
+                succeeded=status == 0,
+                error="\n".join(display.error) or f"the run's process ended with status {status}",
                 failed_stage=display.failed_stage,
+                metrics=folder / "metrics",
             )
-            run_record.write(record, folder)
-            telemetry.run_end(folder.name, failed=status != 0, seconds=record.seconds, folder=folder / "metrics")
     if status != 0:
         raise RunFailedError(
             f"run {folder.name} failed{' in ' + record.failed_stage if record.failed_stage else ''}: {record.error}",
@@ -159,25 +151,20 @@ def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str,
     Raises:
         ParameterError: An image that the run needs is not in the table.
     """
-    names = ["agents", "offline-teacher"] if parameters.uses_offline_teacher(options) else ["agents"]
     local = [address for address in addresses.values() if not is_remote(address)]
-    for path in (*local, str(folder / "metrics")):
+    for path in local:
         Path(path).mkdir(parents=True, exist_ok=True)
     certificates = os.environ.get("SSL_CERT_FILE", "")
     named = [options.sections, options.answer_key, options.offline_teacher, os.environ.get(data_folder.VARIABLE, ""), certificates]
     return DockerOptions(
-        images={name: images.reference(name, docker.images) for name in names},
+        teacher_image=images.reference("offline-teacher", docker.images) if parameters.uses_offline_teacher(options) else "",
         home=str(folder.parent),
         artifacts=str(folder.parent / "shared" / "artifacts"),
         network=docker.network,
         memory=docker.memory,
-        writable=[*local, str(folder / "metrics")],
+        writable=[*local, str(folder)],
         readable=sorted(set(containers.existing_paths(named)) - set(local)),
     )
-
-
-def _distinct(sections: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [section for index, section in enumerate(sections) if section not in sections[:index]]
 
 
 @contextlib.contextmanager
@@ -269,17 +256,3 @@ def _follow(stream: IO[str], log: IO[str], display: Display) -> None:
         log.write(plain(line))
         log.flush()
         display.line(line)
-
-
-def _collect(record: RunRecord, folder: Path) -> RunRecord:
-    """Bring the results into the run's folder, and what they say into the record."""
-    outputs_file = folder / "outputs.json"
-    if not outputs_file.is_file():
-        return record
-    outputs = msgspec.json.decode(outputs_file.read_bytes(), type=dict[str, str])
-    for name, target in (("html", "report.html"), ("summary", "report.json"), ("ledger", "ledger.jsonl"), ("decision", "decision.json")):
-        shutil.copyfile(outputs[name], folder / target)
-    ledger = list(read_records(folder / "ledger.jsonl", StageRecord))
-    record = run_record.from_ledger(record, ledger)
-    promotion = msgspec.json.decode((folder / "decision.json").read_bytes())
-    return msgspec.structs.replace(record, promotion=promotion, outputs=outputs)

@@ -8,23 +8,34 @@ from components.core.images import TRAINER
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
 def base_model(
-    benchmarks: Input[Dataset], options: dict, seed: int, model: Output[Model], corpus: Output[Dataset], record: Output[Metrics]
+    benchmarks: Input[Dataset],
+    options: dict,
+    champion: str,
+    models: str,
+    seed: int,
+    model: Output[Model],
+    corpus: Output[Dataset],
+    record: Output[Metrics],
 ):
-    """The model to teach (M0): fetched, or built and briefly pretrained when it is ``tiny``.
+    """The model to teach (M0): fetched, built and briefly pretrained when it is ``tiny``, or the champion.
 
     Args:
         benchmarks: Benchmark problems that the tiny model's pretraining must not hold.
         options: Options of the student.
+        champion: Version name of the champion to start from; empty to start from the base model.
+        models: Store URI of published models.
         seed: Of the tiny model.
         model: The base model.
-        corpus: Problems of the tiny model's pretraining; empty for other models.
+        corpus: Problems that the model has seen: of the tiny model's pretraining, of the champion's training; else empty.
         record: What the stage did.
     """
     from components.base_model.stage import run
     from components.core.options import parse_options
     from components.core.stage import stage_run
+    from components.student.load import version_uri
     from components.student.options import StudentOptions
 
     with stage_run("base_model", record, task="base model", options=options) as stage:
         parsed = parse_options(StudentOptions, options, "base_model")
-        run(benchmarks.path, parsed, stage, seed=seed, output=model.path, corpus=corpus.path)
+        start = version_uri(models, champion) if champion else ""
+        run(benchmarks.path, parsed, stage, start=start, seed=seed, output=model.path, corpus=corpus.path)

@@ -161,14 +161,14 @@ def good_retraining(task: StageRun, *, candidate: float | None, champion: float 
             gauge.labels(**labels).set(value)
 
 
-def run_end(run: str, *, failed: bool, seconds: float, folder: Path) -> None:
-    """Publish how a run ended; for the process that runs it, since a task that was killed cannot tell.
+def run_end(run: str, *, failed: bool, seconds: float, folder: Path | None = None) -> None:
+    """Publish how a run ended; for what outlives its stages, since a task that was killed cannot tell.
 
     Args:
         run: Name of the run.
         failed: Whether it ended with an error.
         seconds: Wall time of the run.
-        folder: Where ``run.prom`` is written.
+        folder: Where ``run.prom`` is written; the folder of the environment when None.
     """
     labels, ended = {"pipeline": pipeline_label(), "run": run}, CollectorRegistry()
     for name, text, value in (
@@ -177,8 +177,10 @@ def run_end(run: str, *, failed: bool, seconds: float, folder: Path) -> None:
     ):
         Gauge(f"tutorloop_run_{name}", text, tuple(labels), registry=ended).labels(**labels).set(value)
     try:
-        _write(ended, folder / "run.prom")
-        gateway = Settings.from_environment().gateway
+        settings = Settings.from_environment()
+        if target := folder or settings.folder:
+            _write(ended, target / "run.prom")
+        gateway = settings.gateway
         if gateway:
             gateway.update(ended, {"pipeline": labels["pipeline"]})
             for group in groups_left_by(gateway.groups(), succeeded=not failed, **labels):

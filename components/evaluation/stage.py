@@ -16,7 +16,7 @@ from components.evaluation.options import EvaluationOptions
 from components.evaluation.scoring import benchmark_name, score
 from components.evaluation.statistics import mean
 from components.student.chunks import discard_chunks, run_in_chunks
-from components.student.load import read_info
+from components.student.load import read_info, version_uri
 from components.student.sampler import sample_seed
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def run_champion(
     if not champion:
         write_records(output, [])
         return
-    model = f"{models.rstrip('/')}/versions/{champion}/model"
+    model = f"{version_uri(models, champion)}/model"
     run(model, benchmarks, options, stage, name="champion", checkpoints=checkpoints, seed=seed, output=output)
 
 

@@ -22,6 +22,22 @@ def current_champion(models: str) -> str:
 
 
 @dsl.component(base_image=AGENTS, install_kfp_package=False)
+def starting_point(models: str, student: dict) -> str:
+    """Version name of the model that this run trains on; empty to start from the base model.
+
+    Args:
+        models: URI of the model store.
+        student: Options of the student.
+    """
+    from components.core.stage import stage_run
+    from components.core.store import open_store
+    from components.promotion.registry import current_champion
+
+    with stage_run("promotion", task="starting point"):
+        return current_champion(open_store(models)) if student.get("start_from") == "champion" else ""
+
+
+@dsl.component(base_image=AGENTS, install_kfp_package=False)
 def compare(
     ledger: Input[Artifact],
     results: Input[Dataset],
@@ -99,3 +115,4 @@ def publish(
         parsed = parse_options(PromotionOptions, options, "promotion")
         material = Material(*[Path(item.path) for item in (model, train, results, html, summary, ledger, decision)])
         publish(material, parsed, models, pipeline_digest, Path(card.path), stage)
+        card.metadata["model"] = model.uri

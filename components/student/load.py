@@ -182,6 +182,16 @@ def localise(source: str) -> Path:
     return Path(source)
 
 
+def version_uri(models: str, version: str) -> str:
+    """Address of a published version.
+
+    Args:
+        models: URI of the model store.
+        version: Name of the version.
+    """
+    return f"{models.rstrip('/')}/versions/{version}"
+
+
 def save_dtype(name: str, parameters: int) -> Any:
     """The ``torch.dtype`` to save in: ``auto`` keeps float32 below one billion parameters, else bfloat16."""
     import torch

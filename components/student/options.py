@@ -148,6 +148,8 @@ class StudentOptions(ComputeOptions, frozen=True, kw_only=True):
     Attributes:
         base_model: ``tiny`` (built on the spot), a folder, an ``s3://`` URI, a hub id, ``gguf:<file>``, or
             ``package:<folder>/<file>.gguf`` for weights inside an installed Python package. The default is the paper's.
+        start_from: ``base`` trains every run from ``base_model``, as the paper does; ``champion`` from the model store's champion,
+            and from ``base_model`` as long as there is none (our choice, for recurring runs).
         revision: Branch, tag or commit of a hub id.
         chat_format: ``paper`` (USER/ASSISTANT), ``template`` (the tokenizer's own chat template) or ``plain``
             (Question/Answer).
@@ -156,6 +158,7 @@ class StudentOptions(ComputeOptions, frozen=True, kw_only=True):
     """
 
     base_model: str = "mistralai/Mistral-7B-v0.1"
+    start_from: Literal["base", "champion"] = "base"
     revision: str = "main"
     chat_format: ChatFormat = "paper"
     dtype: PrecisionName = "auto"

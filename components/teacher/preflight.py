@@ -1,9 +1,8 @@
-"""Is the teacher there, does it accept the key, does it offer the model; are the stores there? Asked once, before any stage starts."""
+"""Is the teacher there, does it accept the key, does it offer the model; are the stores there? Asked by the preflight."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import msgspec
 
 from components.core.errors import TeacherError
 from components.core.options import parse_options
-from components.core.stage import readable_errors
 from components.core.store import open_store
 from components.teacher.endpoint import ADDRESS_HINT, Endpoint, Failure, unreachable
 from components.teacher.options import TeacherOptions
@@ -84,9 +82,3 @@ def check_services(services: Services) -> None:
         open_store(uri).exists("any")
     for section in services.teachers:
         asyncio.run(preflight(parse_options(TeacherOptions, section, "teacher")))
-
-
-if __name__ == "__main__":
-    # In a container of the run's network, which may reach what the machine itself cannot, and the other way round.
-    with readable_errors("preflight"):
-        check_services(msgspec.json.decode(sys.argv[1], type=Services))

@@ -48,7 +48,7 @@ def shell(lab: Lab, name: str, script: str, options: DockerOptions) -> tuple[int
 
 @pytest.fixture
 def options(lab: Lab, tmp_path: Path) -> DockerOptions:
-    return DockerOptions(images={}, home=str(tmp_path), artifacts=str(tmp_path), network=lab.network)
+    return DockerOptions(teacher_image="", home=str(tmp_path), artifacts=str(tmp_path), network=lab.network)
 
 
 @pytest.mark.parametrize("name", BUILT)

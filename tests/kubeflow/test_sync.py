@@ -36,6 +36,7 @@ def test_a_schedule_becomes_a_recurring_run(git: Git, double: Double) -> None:
     assert (job["trigger"], job["service_account"]) == ({"cron_schedule": {"cron": "0 0 3 * * 1"}}, "tutorloop-run")
     given = job["runtime_config"]["parameters"]
     assert (given["seed"], given["sft_options"]["learning_rate"], given["responses"]) == (1, 1e-3, STORES["responses"])
+    assert given["profile"] == "tiny"
     assert "pipeline_version_id" not in job["pipeline_version_reference"], "the newest at each firing"
     assert double.cluster.summary()["experiments"] == [("retraining", "AVAILABLE")]
     assert double.cluster.summary()["versions"] == [git.package().version]
@@ -143,7 +144,6 @@ def test_a_schedule_may_stay_with_a_version(git: Git, double: Double) -> None:
     job = only(double)
     [version] = double.cluster.versions
     assert job["pipeline_version_reference"]["pipeline_version_id"] == version
-    assert job["runtime_config"]["parameters"]["pipeline_digest"] == pinned.digest
     git.package(salt="changed")
     git.sync(double.url)
     assert newest_run(double) == pinned.version
@@ -269,10 +269,16 @@ def test_two_syncs_at_once_agree_on_one(git: Git, double: Double, monkeypatch: p
 
 
 def test_the_real_package_is_taken(git: Git, double: Double) -> None:
-    from pipelines.compile import COMPILED
-    from pipelines.images import resolve
+    from pipelines import images
+    from pipelines.images import Image, ImageTable
+    from pipelines.package import finished_package
+    from pipelines.parameters import load
 
-    (git.packages / "orca-math-tiny.yaml").write_text(resolve((COMPILED / "orca_math.yaml").read_text()))
+    table = ImageTable(
+        images=[Image(name=name, version=images.version(name), reference=f"{name}-python:1") for name in images.REPOSITORIES]
+    )
+    package = finished_package(load("tiny"), table, profile="tiny")
+    (git.packages / "orca-math-tiny.yaml").write_text(package)
     git.sync(double.url)
     double.cluster.tick()
     assert len(double.cluster.workflows) == 1

@@ -37,6 +37,9 @@ def test_a_run_leaves_record_report_and_log(finished: Path) -> None:
     assert (folder / "log.txt").stat().st_size > 0
     assert json.loads((folder / "report.json").read_text())["models"]
     assert [path.name for path in (folder / "metrics").glob("*.prom")]
+    assert {name: Path(uri).exists() for name, uri in record.outputs.items()} == dict.fromkeys(
+        ("html", "summary", "ledger", "decision", "card", "model"), True
+    )
 
 
 def test_the_record_holds_what_is_promised(finished: Path) -> None:
@@ -69,8 +72,7 @@ def test_the_control_takes_as_many_steps_as_its_preference_arm(finished: Path) -
 
 
 def test_no_benchmark_problem_is_in_the_training_data(finished: Path) -> None:
-    outputs = json.loads((finished / "latest" / "outputs.json").read_text())
-    root = Path(outputs["ledger"]).parents[1]
+    root = Path(command.latest(finished).outputs["ledger"]).parents[1]
     benchmark = {normalise_question(row.question) for row in read_records(next(root.glob("collect-benchmarks*/problems")), Problem)}
     train = {normalise_question(row.question) for row in read_records(next(root.glob("decontaminate*/train")), Demonstration)}
     corpus = {normalise_question(row.question) for row in read_records(next(root.glob("base-model*/corpus")), Problem)}

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from components.core.images import AGENTS, GENERATOR, TRAINER
-from pipelines.compile import COMPILED, compile_orca_math, package_for
+from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
+from pipelines.cluster import parse_cluster
+from pipelines.compile import COMPILED, KEPT, compile_orca_math, package_for
+from pipelines.parameters import load
 from tests.conftest import ROOT
 
-COMPONENT_FILES = sorted(ROOT.glob("components/*/component.py"))
+COMPONENT_FILES = sorted([*ROOT.glob("components/*/component.py"), ROOT / "pipelines/control/component.py"])
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -28,10 +30,15 @@ def golden() -> dict[str, Any]:
     return documents(COMPILED / "orca_math.yaml")[0]
 
 
-def test_golden_package_equals_a_fresh_compile(tmp_path: Path) -> None:
-    fresh = tmp_path / "orca_math.yaml"
-    compile_orca_math(fresh, 2)
-    assert documents(fresh) == documents(COMPILED / "orca_math.yaml"), "run `make compile` and commit the result"
+@pytest.mark.parametrize("name", KEPT)
+def test_golden_package_equals_a_fresh_compile(name: str, tmp_path: Path) -> None:
+    options = load(KEPT[name])
+    compile_orca_math(tmp_path / name, options.rounds, parse_cluster(options.cluster))
+    assert documents(tmp_path / name) == documents(COMPILED / name), "run `make compile` and commit the result"
+
+
+def test_a_run_on_this_machine_takes_the_package_that_is_kept_in_git(tmp_path: Path) -> None:
+    assert package_for(2, tmp_path) == COMPILED / "orca_math.yaml"
 
 
 def test_compile_is_deterministic(tmp_path: Path) -> None:
@@ -41,7 +48,8 @@ def test_compile_is_deterministic(tmp_path: Path) -> None:
 
 
 def test_other_numbers_of_rounds_are_unrolled(tmp_path: Path) -> None:
-    tasks = documents(package_for(3, tmp_path))[0]["root"]["dag"]["tasks"]
+    package = package_for(3, tmp_path)
+    tasks = documents(package)[0]["components"]["comp-teaching"]["dag"]["tasks"]
     assert sum("practice-round" in name for name in tasks) == 3
 
 
@@ -53,7 +61,7 @@ def test_nothing_is_installed_at_run_time(golden: dict[str, Any]) -> None:
 
 def test_every_container_has_a_symbolic_image(golden: dict[str, Any]) -> None:
     used = {executor["container"]["image"] for executor in golden["deploymentSpec"]["executors"].values()}
-    assert used == {AGENTS, TRAINER, GENERATOR}
+    assert used == {AGENTS, TRAINER, GENERATOR, SYNC}
 
 
 def test_no_parameter_is_named_like_a_secret(golden: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 
 def options(**more: Any) -> DockerOptions:
-    return DockerOptions(**{"images": {}, "home": "/home", "artifacts": "/artifacts", **more})
+    return DockerOptions(**{"teacher_image": "", "home": "/home", "artifacts": "/artifacts", **more})
 
 
 def test_settings_and_keys_reach_the_task_and_the_machine_does_not() -> None:

@@ -97,7 +97,7 @@ def test_build_arguments_count_and_unknown_ones_are_refused() -> None:
 
 
 def test_every_stage_is_in_the_image_that_its_component_names() -> None:
-    package = yaml.safe_load((COMPILED / "orca_math.yaml").read_text())
+    package = next(yaml.safe_load_all((COMPILED / "orca_math.yaml").read_text()))
     held = {
         AGENTS: folders("agents"),
         SYNC: folders("sync"),
@@ -273,13 +273,14 @@ def test_a_missing_or_broken_table_is_told(tmp_path: Path, content: str | None, 
 
 
 def test_compile_writes_a_package_with_the_built_images(tmp_path: Path) -> None:
-    agents, trainer = table(str(tmp_path / "t.json"))
+    built = [*table(str(tmp_path / "t.json")), Image(name="sync", version=images.version("sync"), reference="s-python:1")]
+    add_to_table(built[-1], str(tmp_path / "t.json"))
     out = tmp_path / "deep" / "package.yaml"
     done = CliRunner().invoke(cli, ["compile", "--images", str(tmp_path / "t.json"), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    package = yaml.safe_load(out.read_text())
+    package = next(yaml.safe_load_all(out.read_text()))
     used = {executor["container"]["image"] for executor in package["deploymentSpec"]["executors"].values()}
-    assert used == {agents.reference, trainer.reference}
+    assert used == {image.reference for image in built}
 
 
 def test_an_unknown_build_argument_or_image_is_named() -> None:

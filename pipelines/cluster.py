@@ -1,0 +1,163 @@
+"""How the tasks of a pipeline run on a cluster: the ``cluster`` section of a profile.
+
+KFP can take some of these settings as parameters of a run and others only when a pipeline is compiled, and drops integers among the
+former without a word. Here all of them are fixed when the pipeline is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from components.core.errors import ParameterError
+from components.core.options import Options, parse_options
+
+Quantity = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+QuantityOrNone = Annotated[str, Meta(pattern=r"^([0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?)?$")]
+Duration = Annotated[str, Meta(pattern=r"^[0-9]+(s|m|h)$")]
+LabelValue = Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+Count = Annotated[int, Meta(ge=0)]
+
+Kind = Literal["control", "data", "teacher", "model", "training", "generation"]
+"""What a task mainly does. ``control``: looks after the run. ``data``: works on rows. ``teacher``: waits for the teacher. ``model``:
+fetches the base model. ``training`` and ``generation``: the student; the only ones that may have GPUs."""
+
+
+class Toleration(Options, frozen=True, kw_only=True):
+    """A taint that pods may run in spite of, as in Kubernetes."""
+
+    key: str
+    operator: Literal["Equal", "Exists"] = "Exists"
+    value: str = ""
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] = "NoSchedule"
+
+
+class PodOptions(Options, frozen=True, kw_only=True):
+    """The pods of one kind of task.
+
+    Attributes:
+        cpu: Cores that are requested, for example ``2`` or ``500m``.
+        cpu_limit: Cores at most; empty for no limit, so that idle cores of a node can be used.
+        memory: Bytes that are requested and the limit.
+        gpus: GPUs of each pod.
+        gpu_type: Resource name of the GPUs.
+        shared_memory: Size of ``/dev/shm`` (in memory, counts against ``memory``); empty leaves it at the runtime's 64 MiB.
+        timeout_s: The pod is ended after so many seconds; the task is tried again and goes on where it was.
+        node_selector: Labels that the node must have.
+        tolerations: Taints that the node may have.
+    """
+
+    cpu: Quantity = "500m"
+    cpu_limit: QuantityOrNone = ""
+    memory: Quantity = "1Gi"
+    gpus: Count = 0
+    gpu_type: str = "nvidia.com/gpu"
+    shared_memory: QuantityOrNone = ""
+    timeout_s: Annotated[int, Meta(ge=60)] = 3_600
+    node_selector: dict[str, str] = {}
+    tolerations: list[Toleration] = []
+
+
+class RetryOptions(Options, frozen=True, kw_only=True):
+    """Further attempts of a task that was killed, lost its node or its services; it goes on where it was.
+
+    Attributes:
+        times: Attempts after the first.
+        wait: Before the first of them.
+        factor: From one wait to the next.
+        longest: Longest wait.
+    """
+
+    times: Count = 2
+    wait: Duration = "2s"
+    factor: Annotated[float, Meta(ge=1.0)] = 5.0
+    longest: Duration = "600s"
+
+
+class SecretOptions(Options, frozen=True, kw_only=True):
+    """Names of the Kubernetes Secrets, in the namespace of the runs, that tasks get as environment.
+
+    A Secret that is missing leaves its variables unset, and the preflight says so.
+
+    Attributes:
+        store: ``accesskey`` and ``secretkey`` of the object store.
+        publisher: The same, of a user who may write to the model store; for the task that publishes.
+        teacher: ``api-key`` of the teacher; for tasks that ask it.
+        hub: ``token`` of the model hub; for the tasks that fetch models and data.
+        pushgateway: ``username`` and ``password`` of the Pushgateway.
+        pull: Secret with which images are pulled; empty for none.
+    """
+
+    store: str = "tutorloop-store"
+    publisher: str = "tutorloop-publisher"
+    teacher: str = "tutorloop-teacher"
+    hub: str = "tutorloop-hub"
+    pushgateway: str = "tutorloop-pushgateway"
+    pull: str = ""
+
+
+class PodsOptions(Options, frozen=True, kw_only=True):
+    """Pods by kind of task; the defaults fit the tiny student."""
+
+    control: PodOptions = PodOptions(cpu="200m", memory="512Mi", timeout_s=1_800)
+    data: PodOptions = PodOptions(cpu="500m", memory="2Gi")
+    teacher: PodOptions = PodOptions(cpu="500m", memory="1Gi", timeout_s=86_400)
+    model: PodOptions = PodOptions(cpu="1", memory="3Gi", timeout_s=7_200)
+    training: PodOptions = PodOptions(cpu="1", memory="3Gi", shared_memory="256Mi", timeout_s=86_400)
+    generation: PodOptions = PodOptions(cpu="1", memory="3Gi", timeout_s=43_200)
+
+
+class ClusterOptions(Options, frozen=True, kw_only=True):
+    """How a compiled pipeline runs on a cluster. All values are our choice.
+
+    Attributes:
+        pipeline: Name of the pipeline in Kubeflow, in metrics and in labels.
+        pods: Pods by kind of task.
+        retry: Further attempts of a task.
+        cost_center: Value of the label ``tutorloop.dev/cost`` of every pod.
+        queue: Kueue LocalQueue that pods wait in; empty without Kueue.
+        autoscaling: Nodes with GPUs may appear when a pod asks for them: the preflight then does not insist on seeing one.
+        environment: ConfigMap in the namespace of the runs whose keys become variables of every task (see ``VARIABLES``).
+        secrets: Names of Secrets.
+        keep_workflow_s: A finished workflow and its pods are removed after so many seconds; record and artifacts stay.
+        deadline_s: A run is ended after so many seconds; 0 for never.
+    """
+
+    pipeline: Annotated[LabelValue, Meta(min_length=1)] = "orca-math"
+    pods: PodsOptions = PodsOptions()
+    retry: RetryOptions = RetryOptions()
+    cost_center: LabelValue = "tutorloop"
+    queue: LabelValue = ""
+    autoscaling: bool = False
+    environment: str = "tutorloop-environment"
+    secrets: SecretOptions = SecretOptions()
+    keep_workflow_s: Annotated[int, Meta(ge=60)] = 604_800
+    deadline_s: Count = 0
+
+
+VARIABLES = (
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "TUTORLOOP_DATA",
+    "TUTORLOOP_MODEL_CACHE",
+    "TUTORLOOP_OFFLINE_TEACHER_URL",
+    "TUTORLOOP_PUSHGATEWAY",
+    "TUTORLOOP_RETRAINING_PERIOD_S",
+    "TUTORLOOP_STORE_PATIENCE_S",
+)
+"""Keys of the ConfigMap that tasks get, each as the variable of its name."""
+
+
+def parse_cluster(values: Mapping[str, Any]) -> ClusterOptions:
+    """Check the ``cluster`` section.
+
+    Raises:
+        ParameterError: A name or value is wrong, or a kind of task is given GPUs that has no use for them.
+    """
+    cluster = parse_options(ClusterOptions, values, "cluster")
+    for kind in ("control", "data", "teacher", "model"):
+        if gpus := getattr(cluster.pods, kind).gpus:
+            raise ParameterError(f"cluster.pods.{kind}.gpus", gpus, "0: only training and generation use GPUs")
+    return cluster

@@ -1,0 +1,249 @@
+"""The tasks that look after a run: its preflight, its record, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from components.core.errors import ParameterError, StoreError, TutorLoopError
+from components.core.records import StageRecord
+from components.offline_teacher.background import start_background
+from pipelines import parameters, run_record
+from pipelines.cluster import ClusterOptions, parse_cluster
+from pipelines.control import kubernetes_checks, preflight, results
+from pipelines.control.kubernetes_checks import ClusterError
+
+GPU = "nvidia.com/gpu"
+
+
+@dataclass
+class Cluster:
+    """What the Kubernetes API answers."""
+
+    quotas: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    status: int = 200
+    node_status: int = 200
+
+
+def quota(name: str = f"requests.{GPU}", hard: str = "8", used: str = "0") -> dict[str, Any]:
+    return {"metadata": {"name": "gpus"}, "status": {"hard": {name: hard, "cpu": "64"}, "used": {name: used}}}
+
+
+def node(
+    gpus: str = "8", labels: dict[str, str] | None = None, taints: list[dict[str, str]] | None = None, off: bool = False
+) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "n", "labels": labels or {}},
+        "spec": {"taints": taints or [], "unschedulable": off},
+        "status": {"allocatable": {GPU: gpus, "cpu": "8"}},
+    }
+
+
+@contextlib.contextmanager
+def serving(cluster: Cluster) -> Iterator[Any]:
+    """The real client of a Kubernetes API that answers as ``cluster`` says."""
+    from kubernetes import client
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            nodes = self.path.startswith("/api/v1/nodes")
+            status = cluster.node_status if nodes else cluster.status
+            assert nodes or self.path.startswith("/api/v1/namespaces/runs/resourcequotas")
+            body = json.dumps({"items": cluster.nodes if nodes else cluster.quotas} if status == 200 else {"message": "no"}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        configuration = client.Configuration()
+        configuration.host = f"http://127.0.0.1:{server.server_address[1]}"
+        yield client.CoreV1Api(client.ApiClient(configuration))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def asking(**pod: Any) -> ClusterOptions:
+    return parse_cluster({"autoscaling": pod.pop("autoscaling", False), "pods": {"training": {"gpus": 4, **pod}}})
+
+
+POOL = {"pool": "train"}
+TAINT = [{"key": "dedicated", "effect": "NoSchedule"}]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "asked", "outcome"),
+    [
+        (Cluster(nodes=[node()]), asking(), ""),
+        (Cluster(quotas=[quota()], nodes=[node()]), asking(), ""),
+        (Cluster(quotas=[quota(hard="2")], nodes=[node()]), asking(), "!allows 2 in all"),
+        (Cluster(quotas=[quota(f"limits.{GPU}", "2")], nodes=[node()]), asking(), "!raise limits.nvidia.com/gpu"),
+        (Cluster(quotas=[quota(used="6")], nodes=[node()]), asking(), "will wait for 4"),
+        (Cluster(nodes=[node("2"), node("3")]), asking(), "!the most nvidia.com/gpu of a node: 3"),
+        (Cluster(), asking(), "!there is none"),
+        (Cluster(nodes=[node("2")]), asking(autoscaling=True), "an autoscaler has to add it"),
+        (Cluster(nodes=[node()]), asking(node_selector=POOL), "!pool=train"),
+        (Cluster(nodes=[node(labels=POOL)]), asking(node_selector=POOL), ""),
+        (Cluster(nodes=[node(taints=TAINT)]), asking(), "!there is none"),
+        (Cluster(nodes=[node(taints=TAINT)]), asking(tolerations=[{"key": "dedicated"}]), ""),
+        (Cluster(nodes=[node(taints=[{"key": GPU, "effect": "NoSchedule"}])]), asking(), ""),
+        (Cluster(nodes=[node(off=True)]), asking(), "!there is none"),
+        (Cluster(status=403, nodes=[node()]), asking(), "the GPU quota was not checked"),
+        (Cluster(node_status=403), asking(), "may not list nodes"),
+        (Cluster(status=500), asking(), "!answers 500"),
+        (Cluster(status=500, node_status=500), ClusterOptions(), ""),
+    ],
+)
+def test_gpus_are_looked_for_before_they_are_needed(cluster: Cluster, asked: ClusterOptions, outcome: str) -> None:
+    with serving(cluster) as api:
+        if outcome.startswith("!"):
+            with pytest.raises(ClusterError, match=outcome[1:]) as caught:
+                kubernetes_checks.check_gpus(api, asked, "runs")
+            assert caught.value.hint
+        else:
+            told = kubernetes_checks.check_gpus(api, asked, "runs")
+            assert len(told) == bool(outcome) and all(outcome in sentence for sentence in told)
+
+
+def given(home: Path, **changed: Any) -> dict[str, Any]:
+    """Arguments of the preflight, as KFP hands them over."""
+    options = parameters.load("tiny")
+    stores = {name: str(home / name) for name in ("responses", "checkpoints", "models")} | {"records": str(home)}
+    arguments = parameters.pipeline_arguments(options, stores=stores, profile="tiny", pipeline_digest="d")
+    arguments["sft"] = arguments.pop("sft_options")
+    arguments |= {"cluster": msgspec.to_builtins(ClusterOptions()), "rounds": options.rounds}
+    # Numbers in dicts arrive as floats.
+    arrived: dict[str, Any] = json.loads(json.dumps({**arguments, **changed}), parse_int=float)
+    return arrived
+
+
+@pytest.fixture
+def run_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Home of a run named r1, with the offline teacher at work; its metrics go to files."""
+    monkeypatch.setenv("TUTORLOOP_RUN", "r1")
+    monkeypatch.setenv("TUTORLOOP_METRICS_DIR", str(tmp_path / "metrics"))
+    monkeypatch.delenv("TUTORLOOP_PUSHGATEWAY", raising=False)
+    with start_background() as teacher:
+        monkeypatch.setenv("TUTORLOOP_OFFLINE_TEACHER_URL", teacher.url)
+        yield tmp_path
+
+
+def ended(home: Path) -> dict[str, float]:
+    """What the metrics say about the end of the run."""
+    text = (home / "metrics" / "run.prom").read_text()
+    return {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+
+
+def test_the_preflight_opens_the_record(run_of: Path) -> None:
+    preflight.run(given(run_of))
+    record = run_record.read(run_of / "r1")
+    assert (record.id, record.status, record.profile, record.pipeline_digest) == ("r1", "running", "tiny", "d")
+    assert record.parameters["sections"]["sft"]["learning_rate"] == 1.5e-3
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "named"),
+    [
+        ({"sft": {"learning_rat": 1}}, ParameterError, "sft.learning_rat"),
+        ({"cluster": {"queue": "a b"}}, ParameterError, "cluster.queue"),
+        ({"models": "ftp://x"}, StoreError, "ftp://x"),
+        ({"teacher": {"base_url": "http://127.0.0.1:1/v1", "model": "m"}}, TutorLoopError, "127.0.0.1:1"),
+    ],
+)
+def test_what_the_preflight_finds_is_told(run_of: Path, changed: dict[str, Any], kind: type[Exception], named: str) -> None:
+    with pytest.raises(kind, match=named):
+        preflight.run(given(run_of, **changed))
+    assert run_record.read(run_of / "r1").status == "running", "the record is there for the end of the run"
+
+
+@dataclass
+class Artifact:
+    path: str
+    uri: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def material(folder: Path) -> dict[str, Artifact]:
+    """Results of a run as KFP hands them over."""
+    folder.mkdir()
+    record = StageRecord(stage="sft", task="sft", shard="0/1", started_at="2026-01-01T00:00:00+00:00", seconds=2.0, rows_in=3, rows_kept=3)
+    contents = {
+        "html": "<p>",
+        "summary": "{}",
+        "ledger": msgspec.json.encode(record).decode() + "\n",
+        "decision": '{"promoted": true}',
+        "card": "{}",
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(content)
+    found = {name: Artifact(str(folder / name), f"s3://artifacts/{name}") for name in contents}
+    found["card"].metadata["model"] = "s3://artifacts/model"
+    return found
+
+
+def test_a_run_that_came_to_its_results_succeeded(run_of: Path) -> None:
+    preflight.run(given(run_of))
+    results.keep(str(run_of), material(run_of / "made"))
+    results.end(str(run_of), state="SUCCEEDED", error="")
+    record = run_record.read(run_of / "r1")
+    assert record.status == "succeeded" and record.error == "" and record.seconds > 0
+    assert record.promotion == {"promoted": True} and record.outputs["model"] == "s3://artifacts/model"
+    assert record.seconds_by_stage == {"sft": 2.0}
+    assert {path.name for path in (run_of / "r1").iterdir()} >= set(results.FILES.values())
+    assert ended(run_of)["tutorloop_run_failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "kept", "status"),
+    [("FAILED", False, "failed"), ("FAILED", True, "failed"), ("RUNNING", False, "failed"), ("RUNNING", True, "succeeded")],
+)
+def test_only_results_prove_that_a_run_succeeded(run_of: Path, state: str, kept: bool, status: str) -> None:
+    preflight.run(given(run_of))
+    if kept:
+        results.keep(str(run_of), material(run_of / "made"))
+    results.end(str(run_of), state=state, error="sft failed" if state == "FAILED" else "")
+    record = run_record.read(run_of / "r1")
+    assert record.status == status
+    assert ended(run_of)["tutorloop_run_failed"] == (status == "failed")
+    if status == "failed":
+        assert record.error == ("sft failed" if state == "FAILED" else f"the run ended with the state {state}")
+
+
+def test_the_end_is_recorded_even_where_nothing_began(run_of: Path) -> None:
+    results.end(str(run_of), state="FAILED", error="no image")
+    record = run_record.read(run_of / "r1")
+    assert (record.id, record.status, record.error) == ("r1", "failed", "no image")
+    assert ended(run_of)["tutorloop_run_failed"] == 1
+
+
+def test_a_failure_is_told_even_where_the_record_cannot_be_written(run_of: Path) -> None:
+    with pytest.raises(StoreError):
+        results.end("ftp://nowhere", state="SUCCEEDED", error="")
+    assert ended(run_of)["tutorloop_run_failed"] == 1
+
+
+def test_what_a_watcher_knows_better_counts_and_is_published_once(run_of: Path) -> None:
+    preflight.run(given(run_of))
+    results.end(str(run_of), state="FAILED", error="Task exit-handler-1 failed.")
+    (run_of / "metrics" / "run.prom").unlink()
+    record = run_record.finish(run_of / "r1", succeeded=False, error="the disk is full", failed_stage="sft")
+    assert (record.error, record.failed_stage) == ("the disk is full", "sft")
+    assert not (run_of / "metrics" / "run.prom").exists()
