@@ -12,6 +12,7 @@ from components.core import data_folder
 from components.core.stage import readable_errors
 from components.core.store import is_remote
 from pipelines.cli_images import compile_package, images, release
+from pipelines.cli_sync import sync
 from pipelines.images import DEFAULT_TABLE
 
 
@@ -22,6 +23,7 @@ def cli() -> None:
 
 cli.add_command(images)
 cli.add_command(compile_package)
+cli.add_command(sync)
 cli.add_command(release)
 
 

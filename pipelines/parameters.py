@@ -110,15 +110,15 @@ def assignments(overrides: Sequence[str], values: dict[str, Any] | None = None) 
         name, separator, text = override.partition("=")
         if not separator:
             raise ParameterError("--set", override, "name=value, for example sft.learning_rate=1e-5")
-        _assign(values, name.strip(), yaml.load(text, Loader=_Loader))
+        _assign(values, name.strip(), yaml.load(text, Loader=YamlLoader))
     return values
 
 
-class _Loader(yaml.SafeLoader):
+class YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """PyYAML follows YAML 1.1, where ``1e-6`` is text; in YAML 1.2, which people write, it is a number."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def _read(profile: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _read(profile: str) -> dict[str, Any]:
         uri = str(PROFILES / f"{profile}.yaml")
     try:
         with fetched(uri) as path:
-            values = yaml.load(path.read_bytes(), Loader=_Loader)
+            values = yaml.load(path.read_bytes(), Loader=YamlLoader)
     except (MissingKeyError, IsADirectoryError) as error:
         raise InputError("no such profile", uri, hint="give the path, or s3://bucket/key, of an existing YAML file") from error
     except yaml.YAMLError as error:

@@ -58,11 +58,13 @@ class Gateway:
         address: ``http://host:port``, with a path where a proxy needs one.
         user: For basic authentication; empty for none.
         password: Its password.
+        job: First label of every group.
     """
 
     address: str
     user: str = ""
     password: str = field(default="", repr=False)
+    job: str = JOB
 
     def check(self) -> None:
         """Refuse an address that is none, or that holds credentials: addresses end up in logs.
@@ -78,25 +80,25 @@ class Gateway:
 
     def replace(self, content: Collector, key: Mapping[str, str]) -> None:
         """Make these metrics the whole content of a group."""
-        push_to_gateway(self.address, JOB, content, dict(key), TIMEOUT_S, self._handler())
+        push_to_gateway(self.address, self.job, content, dict(key), TIMEOUT_S, self._handler())
 
     def update(self, content: Collector, key: Mapping[str, str]) -> None:
         """Put these in the place of the group's metrics of the same names; its others stay."""
-        pushadd_to_gateway(self.address, JOB, content, dict(key), TIMEOUT_S, self._handler())
+        pushadd_to_gateway(self.address, self.job, content, dict(key), TIMEOUT_S, self._handler())
 
     def remove(self, key: Mapping[str, str]) -> None:
         """Remove a group; one that is gone already is no error."""
-        delete_from_gateway(self.address, JOB, dict(key), TIMEOUT_S, self._handler())
+        delete_from_gateway(self.address, self.job, dict(key), TIMEOUT_S, self._handler())
 
     def groups(self) -> list[Group]:
-        """All groups of TutorLoop."""
+        """All groups of the job."""
         request = urllib.request.Request(f"{self.address.rstrip('/')}/api/v1/metrics")
         if self.user:
             token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
             request.add_header("Authorization", f"Basic {token}")
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             listed: list[dict[str, Any]] = json.load(response)["data"]
-        return [_group(item) for item in listed if item["labels"].get("job") == JOB]
+        return [_group(item) for item in listed if item["labels"].get("job") == self.job]
 
     def _handler(self) -> Callable[..., Any]:
         return partial(basic_auth_handler, username=self.user or None, password=self.password)

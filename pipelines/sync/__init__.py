@@ -1,0 +1,1 @@
+"""Makes Kubeflow agree with schedules and packages that are kept in Git."""

@@ -1,0 +1,309 @@
+"""What a sync needs of the Kubeflow Pipelines API (v2beta1), with the generated client.
+
+``kfp.Client`` is not used: it cannot create a recurring run without a pinned version, nor say what becomes of the workflows of one that
+is deleted, and it waits a second to be imported.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api as api
+
+from components.core.errors import InputError
+from pipelines.sync.calls import Caller, KubeflowError, MissingError
+
+PAGE = 100
+TIMEOUT_S = (10.0, 60.0)
+ORPHAN = "ORPHAN"
+"""Running workflows belong to their recurring run, and would be collected with it."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment: its id, and whether it is archived."""
+
+    id: str
+    archived: bool
+
+
+@dataclass(frozen=True)
+class Version:
+    """A pipeline version; ``created_at`` is in seconds since 1970, and whole seconds are all that Kubeflow keeps."""
+
+    id: str
+    name: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class RecurringRun:
+    """A recurring run as Kubeflow has it.
+
+    Attributes:
+        id: Its id.
+        description: Its description.
+        created_at: Seconds since 1970.
+        enabled: Whether it fires.
+        spec: What it was created with, in the form of :func:`pipelines.sync.wanted.spec`.
+    """
+
+    id: str
+    description: str
+    created_at: float
+    enabled: bool
+    spec: Mapping[str, Any]
+
+
+class Kubeflow:
+    """A Kubeflow Pipelines installation.
+
+    Args:
+        host: Address of its API.
+        namespace: Of experiments and pipelines in multi-user mode; empty in single-user mode.
+        token_file: File with a bearer token, which is read anew for each call, as mounted tokens change.
+        patience_s: How long each call waits for a server that is away.
+    """
+
+    def __init__(self, host: str, namespace: str = "", token_file: Path | None = None, patience_s: float = 120.0) -> None:
+        settings = api.Configuration(host=host.rstrip("/"))
+        # Repeats are up to Caller, which knows what must not be made twice.
+        settings.retries = False
+        if token_file is not None:
+            settings.api_key["authorization"] = _token(token_file)
+            settings.api_key_prefix["authorization"] = "Bearer"
+            settings.refresh_api_key_hook = lambda config: config.api_key.update(authorization=_token(token_file))
+        client = api.ApiClient(settings)
+        self._experiments = api.ExperimentServiceApi(client)
+        self._pipelines = api.PipelineServiceApi(client)
+        self._uploads = api.PipelineUploadServiceApi(client)
+        self._recurring = api.RecurringRunServiceApi(client)
+        self._namespace = {"namespace": namespace} if namespace else {}
+        self._call = Caller(host, patience_s)
+
+    def experiment(self, name: str) -> Experiment | None:
+        """The experiment of that name."""
+        listed = self._call(f"list the experiment {name}", lambda: self._find_experiment(name))
+        return next(iter(listed), None)
+
+    def create_experiment(self, name: str) -> Experiment:
+        """Make an experiment."""
+        body = api.V2beta1Experiment(display_name=name, description="Retraining from Git", **self._namespace)
+
+        def create() -> Experiment:
+            return _experiment(self._experiments.experiment_service_create_experiment(body, _request_timeout=TIMEOUT_S))
+
+        return self._call(f"create the experiment {name}", create, lambda: next(iter(self._find_experiment(name)), None))
+
+    def unarchive_experiment(self, experiment: Experiment) -> None:
+        """Bring an experiment back."""
+        self._call(
+            "bring back an archived experiment",
+            lambda: self._experiments.experiment_service_unarchive_experiment(experiment.id, _request_timeout=TIMEOUT_S),
+        )
+
+    def _find_experiment(self, name: str) -> list[Experiment]:
+        found = self._experiments.experiment_service_list_experiments(
+            filter=_equals("display_name", name), page_size=PAGE, _request_timeout=TIMEOUT_S, **self._namespace
+        )
+        return [_experiment(item) for item in found.experiments or []]
+
+    def pipeline(self, name: str) -> str | None:
+        """Id of the pipeline of that name."""
+        try:
+            return self._call(f"look up the pipeline {name}", lambda: self._find_pipeline(name))
+        except MissingError:
+            return None
+
+    def create_pipeline(self, name: str, description: str) -> str:
+        """Make a pipeline that has no version yet, and return its id. An upload would make a version of the pipeline's own name."""
+        body = api.V2beta1Pipeline(name=name, display_name=name, description=description, **self._namespace)
+
+        def create() -> str:
+            return str(self._pipelines.pipeline_service_create_pipeline(body, _request_timeout=TIMEOUT_S).pipeline_id)
+
+        def found() -> str | None:
+            try:
+                return self._find_pipeline(name)
+            except api.ApiException:
+                return None
+
+        return self._call(f"create the pipeline {name}", create, found)
+
+    def _find_pipeline(self, name: str) -> str:
+        found = self._pipelines.pipeline_service_get_pipeline_by_name(name, _request_timeout=TIMEOUT_S, **self._namespace)
+        return str(found.pipeline_id)
+
+    def newest_versions(self, pipeline: str, count: int) -> list[Version]:
+        """The newest versions of a pipeline, newest first."""
+        return self._call(f"list the versions of pipeline {pipeline}", lambda: self._find_versions(pipeline, page_size=count))
+
+    def version(self, pipeline: str, name: str) -> Version | None:
+        """The version of a pipeline that has this name."""
+        found = self._call(f"look up the version {name}", lambda: self._find_versions(pipeline, filter=_equals("name", name)))
+        return next(iter(found), None)
+
+    def _find_versions(self, pipeline: str, **query: Any) -> list[Version]:
+        listed = self._pipelines.pipeline_service_list_pipeline_versions(
+            pipeline, sort_by="created_at desc", _request_timeout=TIMEOUT_S, **query
+        )
+        return [_version(item) for item in listed.pipeline_versions or []]
+
+    def upload_version(self, pipeline: str, name: str, package: str, description: str) -> Version:
+        """Upload a package as a version.
+
+        Args:
+            pipeline: Id of the pipeline.
+            name: Of the version.
+            package: Text of the compiled package.
+            description: For people.
+        """
+        with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
+            # The API takes the format from the ending.
+            path = Path(scratch) / "package.yaml"
+            path.write_text(package)
+
+            def upload() -> Version:
+                return _version(
+                    self._uploads.upload_pipeline_version(
+                        str(path), name=name, pipelineid=pipeline, description=description, _request_timeout=TIMEOUT_S
+                    )
+                )
+
+            def found() -> Version | None:
+                return next(iter(self._find_versions(pipeline, filter=_equals("name", name))), None)
+
+            return self._call(f"take the version {name}", upload, found)
+
+    def recurring_runs(self) -> list[RecurringRun]:
+        """All recurring runs of the installation, or of the namespace."""
+        return list(self._recurring_pages())
+
+    def _recurring_pages(self) -> Iterator[RecurringRun]:
+        token = ""
+        while True:
+            query = {**self._namespace, "page_size": PAGE, **({"page_token": token} if token else {})}
+            page = self._call("list the recurring runs", lambda query=query: self._list_recurring(query))  # type: ignore[misc]
+            for item in page.recurring_runs or []:
+                yield _recurring_run(item)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def _list_recurring(self, query: dict[str, Any]) -> Any:
+        return self._recurring.recurring_run_service_list_recurring_runs(_request_timeout=TIMEOUT_S, **query)
+
+    def create_recurring_run(self, spec: Mapping[str, Any], description: str, known: Collection[str]) -> str:
+        """Make a recurring run, disabled, and return its id.
+
+        Args:
+            spec: As :func:`pipelines.sync.wanted.spec` makes it.
+            description: Of the recurring run.
+            known: Ids of those that are there, which tell them from one whose answer was lost.
+        """
+        reference = api.V2beta1PipelineVersionReference(
+            pipeline_id=spec["pipeline_id"], pipeline_version_id=spec["pipeline_version_id"] or None
+        )
+        body = api.V2beta1RecurringRun(
+            display_name=spec["display_name"],
+            description=description,
+            pipeline_version_reference=reference,
+            runtime_config=api.V2beta1RuntimeConfig(parameters=spec["parameters"], pipeline_root=spec["pipeline_root"] or None),
+            trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=spec["cron"])),
+            mode=api.RecurringRunMode.DISABLE,
+            max_concurrency=spec["max_concurrency"],
+            no_catchup=spec["no_catchup"],
+            service_account=spec["service_account"] or None,
+            experiment_id=spec["experiment_id"],
+        )
+
+        def create() -> str:
+            made = self._recurring.recurring_run_service_create_recurring_run(body, _request_timeout=TIMEOUT_S)
+            return str(made.recurring_run_id)
+
+        def found() -> str | None:
+            return next((run.id for run in self.recurring_runs() if run.description == description and run.id not in known), None)
+
+        return self._call(f"create the recurring run {spec['display_name']}", create, found)
+
+    def enable(self, run: str) -> None:
+        """Let a recurring run fire."""
+        self._call(
+            f"enable the recurring run {run}",
+            lambda: self._recurring.recurring_run_service_enable_recurring_run(run, _request_timeout=TIMEOUT_S),
+        )
+
+    def disable(self, run: str) -> None:
+        """Keep a recurring run from firing; one that is gone does not fire either."""
+        try:
+            self._call(
+                f"disable the recurring run {run}",
+                lambda: self._recurring.recurring_run_service_disable_recurring_run(run, _request_timeout=TIMEOUT_S),
+            )
+        except MissingError:
+            return
+
+    def delete(self, run: str) -> None:
+        """Delete a recurring run and leave its workflows to themselves; one that is gone is no error."""
+        try:
+            self._call(
+                f"delete the recurring run {run}",
+                lambda: self._recurring.recurring_run_service_delete_recurring_run(
+                    run, propagation_policy=ORPHAN, _request_timeout=TIMEOUT_S
+                ),
+            )
+        except MissingError:
+            return
+
+
+def _equals(key: str, value: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise InputError(f"no token can be read: {error.strerror}", path, hint="mount the token, or leave --token-file out") from error
+
+
+def _experiment(item: Any) -> Experiment:
+    return Experiment(id=str(item.experiment_id), archived=item.storage_state == "ARCHIVED")
+
+
+def _version(item: Any) -> Version:
+    return Version(id=str(item.pipeline_version_id), name=item.name or item.display_name or "", created_at=_seconds(item))
+
+
+def _seconds(item: Any) -> float:
+    return float(item.created_at.timestamp()) if item.created_at else 0.0
+
+
+def _recurring_run(item: Any) -> RecurringRun:
+    if not item.recurring_run_id:
+        raise KubeflowError("Kubeflow lists a recurring run without an id", "see the log of the API server (deployment ml-pipeline)")
+    reference, config, trigger = item.pipeline_version_reference, item.runtime_config, item.trigger
+    cron = trigger.cron_schedule if trigger else None
+    return RecurringRun(
+        id=item.recurring_run_id,
+        description=item.description or "",
+        created_at=_seconds(item),
+        enabled=item.status == "ENABLED",
+        spec={
+            "display_name": item.display_name or "",
+            "experiment_id": item.experiment_id or "",
+            "pipeline_id": (reference.pipeline_id if reference else "") or "",
+            "pipeline_version_id": (reference.pipeline_version_id if reference else "") or "",
+            "cron": (cron.cron if cron else "") or "",
+            "max_concurrency": int(item.max_concurrency or 0),
+            "no_catchup": bool(item.no_catchup),
+            "service_account": item.service_account or "",
+            "pipeline_root": (config.pipeline_root if config else "") or "",
+            "parameters": (config.parameters if config else None) or {},
+        },
+    )
