@@ -1,0 +1,86 @@
+"""What the store is set up to keep and whom it lets in: nothing that was paid for is ever removed by a rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.manifests.conftest import Build
+from tests.manifests.objects import read_yaml
+
+BUCKETS = {"artifacts", "models", "responses", "data"}
+RIGHTS: dict[str, set[tuple[str, str, str]]] = {
+    "launcher": {("artifacts", "", right) for right in ("read", "write", "delete")},
+    "store": {
+        ("responses", "", "read"),
+        ("responses", "", "write"),
+        ("artifacts", "checkpoints/", "read"),
+        ("artifacts", "checkpoints/", "write"),
+        ("artifacts", "checkpoints/", "delete"),
+        ("data", "", "read"),
+        ("models", "", "read"),
+    },
+    "uploader": {("data", "", right) for right in ("read", "write", "delete")},
+    "backup": {(bucket, "", "read") for bucket in BUCKETS},
+}
+RIGHTS["publisher"] = RIGHTS["store"] | {("models", "", "write")}
+"""User to what it may do where: bucket, prefix, right."""
+
+
+def removes_current(settings: dict[str, Any], bucket: str) -> bool:
+    """Whether a lifecycle rule removes objects of a bucket that nobody has replaced."""
+    return bool(settings["buckets"][bucket].get("expire"))
+
+
+@pytest.fixture(scope="session", params=["kind", "production"])
+def settings(request: pytest.FixtureRequest, build: Build) -> dict[str, Any]:
+    """What the set-up Job of an overlay is given."""
+    [item] = [item for item in build(f"overlays/{request.param}").of("ConfigMap") if item["metadata"]["name"].startswith("minio-setup")]
+    [found] = read_yaml(item["data"]["store.yaml"])
+    return dict(found)
+
+
+def test_buckets_are_those_that_everybody_names(settings: dict[str, Any]) -> None:
+    assert settings["buckets"].keys() == BUCKETS
+
+
+@pytest.mark.parametrize("bucket", ["responses", "models", "data"])
+def test_no_rule_removes_what_was_paid_for(settings: dict[str, Any], bucket: str) -> None:
+    assert not removes_current(settings, bucket)
+
+
+def test_a_rule_that_removes_it_is_noticed(settings: dict[str, Any]) -> None:
+    assert removes_current({"buckets": {"responses": {"expire": [{"prefix": "", "days": 1}]}}}, "responses")
+
+
+def test_rules_of_artifacts_cover_no_more_than_runs(settings: dict[str, Any]) -> None:
+    prefixes = {rule["prefix"]: rule["days"] for rule in settings["buckets"]["artifacts"]["expire"]}
+    assert prefixes.keys() == {"runs/", "private-artifacts/", "checkpoints/"}
+    assert all(days >= 7 for days in prefixes.values()), "a run may take days, and be looked at later"
+
+
+@pytest.mark.parametrize("bucket", ["models", "data"])
+def test_what_is_overwritten_by_mistake_comes_back(settings: dict[str, Any], bucket: str) -> None:
+    assert settings["buckets"][bucket]["versioning"] is True
+    assert settings["buckets"][bucket]["expire_noncurrent_days"] >= 30
+
+
+def test_users_may_do_what_they_need(settings: dict[str, Any]) -> None:
+    found = {
+        user: {(grant["bucket"], grant.get("prefix", ""), right) for grant in grants for right in grant["rights"]}
+        for user, grants in settings["users"].items()
+    }
+    assert found == RIGHTS
+
+
+def test_nobody_but_root_deletes_responses_or_models(settings: dict[str, Any]) -> None:
+    for user, grants in settings["users"].items():
+        for grant in grants:
+            assert grant["bucket"] not in ("responses", "models") or "delete" not in grant["rights"], user
+
+
+def test_every_user_has_keys_in_kind(build: Build, settings: dict[str, Any]) -> None:
+    secret = build("overlays/kind").get("Secret", "tutorloop", "minio-users")
+    assert secret is not None
+    assert secret["data"].keys() == {f"{user.upper()}_{part}_KEY" for user in settings["users"] for part in ("ACCESS", "SECRET")}
