@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-images check setup setup-dev gsm8k-small compile lock
+.PHONY: demo test test-images kubectl check setup setup-dev gsm8k-small compile lock
 
 demo: setup ## the whole Orca-Math loop on this machine, with the offline teacher and the tiny student
 	$(BIN)/tutorloop run --profile tiny
 
 # Whole runs take longest: they come first, so that no core waits for the other at the end.
-test: setup-dev check ## everything that has to pass, but for the images
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/images -n 2 --dist loadfile --no-loadscope-reorder
+test: setup-dev check kubectl ## everything that has to pass, but for what needs Docker or kind
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/images --ignore tests/kind -n 2 --dist loadfile --no-loadscope-reorder
 
 # The base image comes from its registry or, where that cannot be reached, from Debian packages (apt-get install mmdebstrap). The CPU
 # build of torch comes from where pip finds it: name PyTorch's CPU index in PIP_EXTRA_INDEX_URL.
@@ -20,6 +20,10 @@ test-images: setup-dev ## the images, and the whole loop in containers (Docker, 
 	$(BIN)/tutorloop images build agents trainer offline-teacher sync --build-arg TORCH=cpu --wheelhouse build/wheelhouse \
 	  $(if $(PIP_CERT),--ca-cert $(PIP_CERT))
 	$(BIN)/python -m pytest tests/images
+
+# The tests of the manifests skip where it cannot be had and nothing on the path serves.
+kubectl: setup-dev
+	PYTHON=$(BIN)/python sh tests/manifests/get_kustomize.sh build/bin || true
 
 check: setup-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .
