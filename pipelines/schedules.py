@@ -25,6 +25,8 @@ KUSTOMIZATION = "kustomization.yaml"
 # Kubeflow keeps a recurring run's description in 255 characters, and the marker of a sync needs up to half of them.
 Description = Annotated[str, Meta(max_length=120)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+ShownName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,126}$")]
+VersionName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9 ._-]{0,126})?$")]
 AccountName = Annotated[str, Meta(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
 
 
@@ -70,12 +72,12 @@ class Schedule(Options, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     stores: Stores
     cron: str
-    experiment: Annotated[str, Meta(min_length=1, max_length=128)] = "retraining"
+    experiment: ShownName = "retraining"
     max_concurrency: Annotated[int, Meta(ge=1, le=10)] = 1
     enabled: bool = True
     service_account: AccountName = ""
     pipeline_root: str = ""
-    version: str = ""
+    version: VersionName = ""
 
 
 @dataclass(frozen=True)
