@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import stat
 import subprocess
 import sys
@@ -129,3 +130,12 @@ def test_git_does_not_take_secrets() -> None:
 def test_the_operator_gets_the_rules_that_prometheus_gets() -> None:
     generate = _load(MANIFESTS / "components" / "monitoring-operator" / "generate.py")
     assert generate.TARGET.read_text() == generate.render(), "run manifests/components/monitoring-operator/generate.py"
+
+
+def test_stages_that_reach_the_internet_are_components() -> None:
+    path = MANIFESTS / "components" / "internet-egress" / "network.yaml"
+    expressions = yaml.safe_load(path.read_text())["spec"]["podSelector"]["matchExpressions"]
+    [stages] = [set(item["values"]) for item in expressions if item["key"] == "tutorloop.dev/stage"]
+    sources = [*(ROOT / "components").glob("*/component.py"), *(ROOT / "pipelines").glob("*/component.py")]
+    names = {name.replace("_", "-") for source in sources for name in re.findall(r"^def (\w+)\(", source.read_text(), re.MULTILINE)}
+    assert stages - {"preflight"} <= names
