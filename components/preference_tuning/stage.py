@@ -14,8 +14,10 @@ from components.preference_tuning.data import Material, kto_weights, labelled_ma
 from components.preference_tuning.options import TuningOptions
 from components.student.chat import Chat
 from components.student.checkpoints import Checkpoints
-from components.student.load import read_info
-from components.student.training import Fit, load_for_training, train
+from components.student.hardware import quiet
+from components.student.load import load_chat, read_info
+from components.student.spread import settings_of
+from components.student.training import Fit, train
 
 ARMS = ("preference", "control")
 
@@ -57,12 +59,12 @@ def run(
     _check(options, arm)
     source = pairs if options.method == "dpo" else labelled
     parent = read_info(model)
-    settings = msgspec.to_builtins(options)
+    settings = settings_of(options)
     reference = read_info(sft_model) if options.reference == "sft" else parent
     key = row_id("preference_tuning", parent.digest, reference.digest, digest_of(source), settings, round_number, arm, seed)
     work = Checkpoints(checkpoints, key)
-    student = load_for_training(model, options)
-    material = _material(student.chat, source, options, stage, arm, seed)
+    quiet()
+    material = _material(load_chat(model), source, options, stage, arm, seed)
     rate = options.learning_rate(round_number)
     fit = Fit(
         kind=material.kind,
@@ -74,7 +76,7 @@ def run(
         facts={"stage": "preference_tuning", "arm": arm, "method": options.method, "round": round_number, "rows": material.rows},
         reference=sft_model if options.reference == "sft" else None,
     )
-    info = train(student, fit, options, work, stage, output)
+    info = train(model, fit, options, work, stage, output)
     planned = planned_steps(len(next(iter(material.columns.values()))), options)
     if stage.counts["steps"] != planned:
         raise RuntimeError(f"the {arm} arm took {stage.counts['steps']} steps where {planned} were planned: the arms would not match")

@@ -83,6 +83,24 @@ def load_student(folder: str | Path, *, device: Any, dtype: Any) -> Student:
     return Student(model.to(device), tokenizer, Chat(info.chat_format, tokenizer), info)
 
 
+def load_chat(folder: str | Path) -> Chat:
+    """The chat format of a model that a stage wrote, with its tokenizer; the weights stay on disk.
+
+    Raises:
+        ModelError: The folder is not a model or its tokenizer does not load.
+    """
+    from transformers import AutoTokenizer
+
+    path = localise(str(folder))
+    info = read_info(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer of {path} does not load: {error}", "run the stage that wrote the model again") from error
+    finish_tokenizer(tokenizer, str(path))
+    return Chat(info.chat_format, tokenizer)
+
+
 def load_pretrained(source: str, *, dtype: Any, revision: str | None = None) -> tuple[Any, Any]:
     """Model and tokenizer from a folder or hub id, with a padding token and the key-value cache on.
 
@@ -202,10 +220,10 @@ def save_student(
     parent: ModelInfo | None = None,
     training: dict[str, float | str] | None = None,
 ) -> ModelInfo:
-    """Write the model's files and, last, its description; the folder is whole only once the description is there.
+    """Write the model's files and its description under a temporary name beside the folder, then rename.
 
     Args:
-        folder: Emptied first.
+        folder: Replaced.
         model: A plain transformers model (adapters merged).
         tokenizer: Its tokenizer, with the chat template.
         name: ``M1``.
@@ -215,14 +233,15 @@ def save_student(
         training: Facts about the training for the lineage.
     """
     target = Path(folder)
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    written = target.with_name(f".{target.name}.part")
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir(parents=True)
     # Trainers switch the key-value cache off in the config, and a saved config would slow every later generation down.
     model.config.use_cache = True
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.use_cache = True
-    model.save_pretrained(str(target))
-    tokenizer.save_pretrained(str(target))
+    model.save_pretrained(str(written))
+    tokenizer.save_pretrained(str(written))
     info = ModelInfo(
         name=name,
         parent=parent.name if parent else "",
@@ -230,10 +249,10 @@ def save_student(
         base_model=base_model,
         chat_format=chat_format,
         parameters=sum(weight.numel() for weight in model.parameters()),
-        digest=digest_of(target),
+        digest=digest_of(written),
         training=training or {},
     )
-    partial = target / f".{INFO}.part"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
-    partial.replace(target / INFO)
+    (written / INFO).write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
+    shutil.rmtree(target, ignore_errors=True)
+    written.replace(target)
     return info
