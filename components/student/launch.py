@@ -71,37 +71,40 @@ def run(folder: Path, job: Job, tell: Callable[[dict[str, Any]], None], place: P
             command(folder, job, place), stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
         os.close(reading)
-        tail = _follow(process, tell)
+        said, ended = _follow(process, tell)
         status = process.wait()
     finally:
         os.close(writing)
     if status:
-        raise _failure(folder, job, place, tail)
+        raise _failure(folder, job, place, said, ended)
 
 
-def _follow(process: subprocess.Popen[str], tell: Callable[[dict[str, Any]], None]) -> list[str]:
-    tail: deque[str] = deque(maxlen=TAIL)
+def _follow(process: subprocess.Popen[str], tell: Callable[[dict[str, Any]], None]) -> tuple[list[str], list[tuple[int, int]]]:
+    """Pass on what the processes say; gives back its last lines, and status and number of each process that ended badly."""
+    said: deque[str] = deque(maxlen=TAIL)
+    ended: list[tuple[int, int]] = []
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(LINE):
             tell(json.loads(line.removeprefix(LINE)))
             continue
-        tail.append(line.rstrip())
+        said.append(line.rstrip())
+        ended += [(int(status), int(number)) for status, number in ENDED.findall(line)]
         print(line, end="", flush=True)
-    return list(tail)
+    return list(said), ended
 
 
-def _failure(folder: Path, job: Job, place: Place, tail: list[str]) -> ModelError:
+def _failure(folder: Path, job: Job, place: Place, said: list[str], ended: list[tuple[int, int]]) -> ModelError:
     processes = job.local * job.nodes
-    killed = [(-int(status), int(local)) for status, local in ENDED.findall("\n".join(tail)) if int(status) < 0]
+    killed = [(-status, number) for status, number in ended if status < 0]
     noted = read_failures(folder)
     # The others end by SIGTERM, or abort, once one is gone; what they note is a consequence.
     if killed and (not noted or killed[0][0] not in (signal.SIGTERM, signal.SIGABRT)):
-        number, local = killed[0]
+        by, number = killed[0]
         return ModelError(
-            f"training {job.name}: process {place.number * job.local + local} of {processes} was killed by {signal.Signals(number).name}",
+            f"training {job.name}: process {place.number * job.local + number} of {processes} was killed by {signal.Signals(by).name}",
             "run again: the training continues from its last checkpoint; if it was killed for want of memory, give the task more",
         )
     if noted:
         return as_error(noted[0], processes)
-    return ModelError(f"training {job.name} with {processes} processes failed:\n" + "\n".join(tail[-TAIL // 2 :]), "see the lines above")
+    return ModelError(f"training {job.name} with {processes} processes failed:\n" + "\n".join(said), "see the lines above")

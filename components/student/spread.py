@@ -10,8 +10,8 @@ from typing import Any
 from components.core.errors import ParameterError
 from components.student.options import TrainingOptions
 
-FREE = frozenset({"processes", "nodes", "cluster", "threads"})
-"""Options that say where a training computes, and not what."""
+FREE = frozenset({"processes", "nodes", "cluster", "threads", "checkpoint_seconds"})
+"""Options that say where a training computes and how it is kept safe, and not what it computes."""
 
 
 @dataclass(frozen=True)
