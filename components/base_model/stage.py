@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from components.core.errors import ParameterError
+from components.core.model_files import hand_on
 from components.core.records import Problem, normalise_question, problem_id, read_records, write_records
 from components.core.stage import StageRun
 from components.student.chat import Chat
@@ -42,6 +43,7 @@ def run(benchmarks: str, options: StudentOptions, stage: StageRun, *, seed: int,
     info = save_student(output, model, tokenizer, name=NAME, base_model=options.base_model, chat_format=options.chat_format)
     write_records(corpus, rows)
     stage.counts["parameters"] = info.parameters
+    hand_on(Path(output))
     stage.lineage.update(model=msgspec.to_builtins(info))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from components.core.errors import EmptyOutputError, ParameterError
+from components.core.model_files import hand_on
 from components.core.records import LabelledResponse, PreferencePair, digest_of, read_records, row_id
 from components.core.stage import StageRun
 from components.preference_tuning.data import Material, kto_weights, labelled_material, pair_material
@@ -80,6 +82,7 @@ def run(
     planned = planned_steps(len(next(iter(material.columns.values()))), options)
     if stage.counts["steps"] != planned:
         raise RuntimeError(f"the {arm} arm took {stage.counts['steps']} steps where {planned} were planned: the arms would not match")
+    hand_on(Path(output))
     work.discard()
     stage.counts["control"] = float(arm == "control")
     stage.lineage.update(model=msgspec.to_builtins(info), arm=arm, method=options.method, learning_rate=rate)

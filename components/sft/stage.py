@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from components.core.errors import EmptyOutputError
+from components.core.model_files import hand_on
 from components.core.records import Demonstration, digest_of, read_records, row_id
 from components.core.stage import StageRun
 from components.sft.options import SFTOptions
@@ -59,5 +62,6 @@ def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, che
         facts={"stage": "sft", "rows": len(encoded), "epochs": options.epochs},
     )
     info = train(base, fit, options, work, stage, output)
+    hand_on(Path(output))
     work.discard()
     stage.lineage.update(model=msgspec.to_builtins(info))

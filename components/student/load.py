@@ -15,12 +15,11 @@ from typing import Any
 import msgspec
 
 from components.core.errors import InputError, ModelError
+from components.core.model_files import INFO, whole
 from components.core.records import Record, digest_of
 from components.core.store import fetch
 from components.student.chat import Chat
 from components.student.hardware import BILLION
-
-INFO = "tutorloop.json"
 
 
 class ModelInfo(Record, frozen=True, kw_only=True):
@@ -192,12 +191,12 @@ def package_file(name: str) -> Path:
 
 
 def localise(source: str) -> Path:
-    """The folder of a model: itself, or a download of an ``s3://`` URI kept for this process."""
+    """The folder of a model: itself, what it refers to, or a download of an ``s3://`` URI kept for this process."""
     if source.startswith("s3://"):
         import tempfile
 
         return fetch(source, Path(tempfile.mkdtemp(prefix="tutorloop-model-")))
-    return Path(source)
+    return whole(Path(source))
 
 
 def save_dtype(name: str, parameters: int) -> Any:
