@@ -98,6 +98,7 @@ def fit_model(
         trainer = make_trainer(fit.kind, student.model, student.tokenizer, rows, config, _adapter(options), watch, reference)
         if spread.processes > 1 and config.get("precompute_ref_log_probs"):
             trainer.ref_model = reference = None
+        _agree(resume)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         model = _whole(trainer, base, options, spread)
     except (RuntimeError, MemoryError) as error:
@@ -123,6 +124,23 @@ def fit_model(
     )
     resumed_at = int(resume.name.rpartition("-")[2]) if resume else 0
     return Outcome(info=info, curve=curve(trainer.state.log_history), steps=trainer.state.global_step, resumed_at_step=resumed_at)
+
+
+def _agree(resume: Path | None) -> None:
+    """Refuse to go on from different checkpoints: each node looks for the newest by itself.
+
+    Raises:
+        ModelError: The nodes found different ones.
+    """
+    import torch
+
+    if not torch.distributed.is_initialized():
+        return
+    mine = resume.name if resume else "no checkpoint"
+    found: list[str] = [""] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, mine)
+    if len(set(found)) > 1:
+        raise ModelError(f"the nodes would go on from different checkpoints: {', '.join(sorted(set(found)))}", "start them again")
 
 
 def _load(folder: str, options: TrainingOptions, spread: Spread) -> Student:

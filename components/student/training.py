@@ -41,7 +41,11 @@ def train(base: str, fit: Fit, options: TrainingOptions, checkpoints: Checkpoint
         ParameterError: The processes cannot share an update's rows equally.
     """
     spread = spread_of(options, fit.kind, processes_here(options))
-    if spread.processes == 1:
+    if spread.nodes > 1:
+        from components.student import trainjob
+
+        outcome = trainjob.train(base, fit, options, spread, checkpoints, stage, Path(output))
+    elif spread.processes == 1:
         outcome = _alone(base, fit, options, spread, checkpoints, stage, output)
     else:
         outcome = _together(base, fit, options, spread, checkpoints, stage, output)
