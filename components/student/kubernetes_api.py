@@ -53,15 +53,20 @@ class Cluster:
     def __init__(self) -> None:
         from kubernetes import client, config
 
+        file = os.environ.get("KUBECONFIG")
         try:
-            config.load_config()
+            if NAMESPACE_FILE.is_file():
+                config.load_incluster_config()
+                self.namespace = NAMESPACE_FILE.read_text().strip()
+            else:
+                config.load_kube_config(file)
+                self.namespace = str(config.list_kube_config_contexts(file)[1]["context"].get("namespace", "default"))
         except config.ConfigException as error:
             raise ClusterError(
                 f"several nodes need a cluster: {error}", "run on Kubernetes, with a service account token in the pod, or set nodes to 1"
             ) from error
         self._objects = client.CustomObjectsApi()
         self._core = client.CoreV1Api()
-        self.namespace = _namespace()
 
     def own_pod(self) -> dict[str, Any]:
         """The pod of this task, as the API writes it."""
@@ -119,7 +124,7 @@ class Cluster:
         """Run a request, again while the server is away."""
         from kubernetes.client import ApiException
 
-        until = time.monotonic() + PATIENCE_S
+        until, told = time.monotonic() + PATIENCE_S, False
         while True:
             try:
                 return operation()
@@ -129,7 +134,10 @@ class Cluster:
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 if time.monotonic() > until:
                     raise ClusterError(f"the Kubernetes API does not answer: {error}", "see that it runs, then run again") from error
-            time.sleep(min(2.0, PATIENCE_S))
+            if not told:
+                told = True
+                print(f"the Kubernetes API does not answer, trying for another {PATIENCE_S:.0f} s", flush=True)
+            time.sleep(2)
 
 
 def _explained(verb: str, resource: str, namespace: str, error: Any) -> ClusterError:
@@ -150,11 +158,3 @@ def _explained(verb: str, resource: str, namespace: str, error: Any) -> ClusterE
         group = f" of {GROUP}" if resource == PLURAL else ""
         return ClusterError(what, f"let the task's service account {verb} {resource}{group} in {namespace} (a Role), or set nodes to 1")
     return ClusterError(what, "see what the message says about the TrainJob's fields and the options sft.cluster")
-
-
-def _namespace() -> str:
-    from kubernetes import config
-
-    if NAMESPACE_FILE.is_file():
-        return NAMESPACE_FILE.read_text().strip()
-    return str(config.list_kube_config_contexts()[1]["context"].get("namespace", "default"))
