@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-images test-kind check setup setup-dev gsm8k-small compile lock
+.PHONY: demo test test-images test-kind kubectl check setup setup-dev gsm8k-small compile lock
 
 demo: setup ## the whole Orca-Math loop on this machine, with the offline teacher and the tiny student
 	$(BIN)/tutorloop run --profile tiny
 
 # Whole runs take longest: they come first, so that no core waits for the other at the end.
-test: setup-dev check ## everything that has to pass, but for the images
+test: setup-dev check kubectl ## everything that has to pass, but for what needs Docker or kind
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/images --ignore tests/kind -n 2 --dist loadfile --no-loadscope-reorder
 
 # The base image comes from its registry or, where that cannot be reached, from Debian packages (apt-get install mmdebstrap). The CPU
@@ -17,7 +17,7 @@ test: setup-dev check ## everything that has to pass, but for the images
 test-images: setup-dev ## the images, and the whole loop in containers (Docker, prometheus-pushgateway)
 	sh tests/images/local_base.sh
 	$(BIN)/pip download --quiet --no-deps --dest build/wheelhouse --requirement images/trainer/torch-cpu.lock
-	$(BIN)/tutorloop images build agents trainer offline-teacher --build-arg TORCH=cpu --wheelhouse build/wheelhouse \
+	$(BIN)/tutorloop images build agents trainer offline-teacher sync --build-arg TORCH=cpu --wheelhouse build/wheelhouse \
 	  $(if $(PIP_CERT),--ca-cert $(PIP_CERT))
 	$(BIN)/python -m pytest tests/images
 
@@ -27,6 +27,10 @@ test-kind: setup-dev ## everything on a real cluster: kind, KFP, the overlay, ru
 	$(if $(TUTORLOOP_IMAGES),,sh tests/images/local_base.sh)
 	$(if $(TUTORLOOP_IMAGES),,$(BIN)/pip download --quiet --no-deps --dest build/wheelhouse --requirement images/trainer/torch-cpu.lock)
 	TUTORLOOP_WHEELHOUSE=$${TUTORLOOP_WHEELHOUSE-build/wheelhouse} $(BIN)/python -m pytest $(TESTS) -v -s --maxfail 1
+
+# The tests of the manifests skip where it cannot be had and nothing on the path serves.
+kubectl: setup-dev
+	PYTHON=$(BIN)/python sh tests/manifests/get_kustomize.sh build/bin || true
 
 check: setup-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -23,8 +23,8 @@ from pathlib import Path
 
 MANIFESTS = Path(__file__).resolve().parent
 REMOTES = {
-    "KFP_MANIFESTS": r"https://github\.com/kubeflow/pipelines/manifests/kustomize/(?P<path>[^?\s]+)\?\S+",
-    "ARGO_MANIFESTS": r"https://github\.com/argoproj/argo-workflows/manifests/(?P<path>[^?\s]+)\?\S+",
+    "KFP_MANIFESTS": r"https://github\.com/kubeflow/pipelines/manifests/kustomize/(?P<path>[^?\s]+)\?[^\s\]]+",
+    "ARGO_MANIFESTS": r"https://github\.com/argoproj/argo-workflows/manifests/(?P<path>[^?\s]+)\?[^\s\]]+",
 }
 
 

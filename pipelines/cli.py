@@ -23,8 +23,8 @@ def cli() -> None:
 
 cli.add_command(images)
 cli.add_command(compile_package)
-cli.add_command(release)
 cli.add_command(sync)
+cli.add_command(release)
 
 
 def _data(context: click.Context, option: click.Parameter, uri: str | None) -> str | None:
@@ -98,6 +98,27 @@ def run(
     folder = run_profile(profile, options, home, given, docker=docker)
     click.echo(summary.text(run_record.read(folder)))
     click.echo(f"report: {folder / 'report.html'}" + (f", and in {home}/{folder.name}" if is_remote(home) else ""))
+
+
+@cli.command()
+@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or a YAML file: path or s3://bucket/key.")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example sampling.n=8.")
+@click.option("--assume", "assumed", multiple=True, metavar="NAME=VALUE", help="Change one assumption, for example seeds=5000.")
+@click.option("--like", metavar="URI", help="Record of a finished small run, whose requests' lengths are taken: a folder or s3://.")
+def estimate(profile: str, overrides: tuple[str, ...], assumed: tuple[str, ...], like: str | None) -> None:
+    """Say what a run will ask of teacher, GPUs and stores, without doing anything."""
+    from components.core.records import StageRecord, read_records
+    from components.core.store import fetched
+    from pipelines import estimate as estimates
+    from pipelines import parameters
+
+    options = parameters.load(profile, overrides)
+    values: dict[str, object] = {}
+    if like:
+        with fetched(f"{like.rstrip('/')}/ledger.jsonl") as path:
+            values.update(estimates.measured(read_records(path, StageRecord)))
+    chosen = estimates.assumptions(parameters.assignments(assumed, values))
+    click.echo(estimates.text(estimates.estimate(options, chosen), chosen))
 
 
 @cli.command()

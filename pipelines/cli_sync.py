@@ -46,6 +46,8 @@ def sync(
     from pipelines.sync.packages import read_packages
     from pipelines.sync.reconcile import Sync
 
+    if exit_code and not dry_run:
+        raise click.UsageError("--exit-code goes with --dry-run")
     declared = read_folder(Path(schedules))
     found, broken = read_packages(Path(packages))
     work = Sync(Kubeflow(host, namespace, token_file, patience), click.echo, dry_run=dry_run, prune=prune)

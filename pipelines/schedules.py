@@ -25,6 +25,8 @@ KUSTOMIZATION = "kustomization.yaml"
 # Kubeflow keeps a recurring run's description in 255 characters, and the marker of a sync needs up to half of them.
 Description = Annotated[str, Meta(max_length=120)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+ShownName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,126}$")]
+VersionName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9 ._-]{0,126})?$")]
 AccountName = Annotated[str, Meta(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
 
 
@@ -35,11 +37,13 @@ class Stores(Options, frozen=True, kw_only=True):
         responses: The teacher's answers.
         checkpoints: Work in progress.
         models: Published models.
+        records: How runs ended; where the package says when empty.
     """
 
     responses: str
     checkpoints: str
     models: str
+    records: str = ""
 
 
 class Schedule(Options, frozen=True, kw_only=True):
@@ -68,12 +72,12 @@ class Schedule(Options, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     stores: Stores
     cron: str
-    experiment: Annotated[str, Meta(min_length=1, max_length=128)] = "retraining"
+    experiment: ShownName = "retraining"
     max_concurrency: Annotated[int, Meta(ge=1, le=10)] = 1
     enabled: bool = True
     service_account: AccountName = ""
     pipeline_root: str = ""
-    version: str = ""
+    version: VersionName = ""
 
 
 @dataclass(frozen=True)
@@ -154,15 +158,15 @@ def _checked(schedule: Schedule) -> Declared:
         period_s = cron.longest_gap(schedule.cron)
     except ValueError as error:
         raise ParameterError("schedule.cron", schedule.cron, f"a cron expression with seconds first; {error}") from error
-    for name, uri in msgspec.structs.asdict(schedule.stores).items():
+    stores = {name: uri for name, uri in msgspec.structs.asdict(schedule.stores).items() if uri or name != "records"}
+    for name, uri in stores.items():
         if not is_remote(uri):
             raise ParameterError(f"schedule.stores.{name}", uri, "an s3:// URI, which every task can reach")
     if schedule.profile not in parameters.profile_names():
         raise ParameterError("schedule.profile", schedule.profile, "one of " + ", ".join(parameters.profile_names()))
     given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in schedule.parameters.items()]
     run = parameters.load(schedule.profile, given)
-    # A run of the newest version cannot know the digest of its package.
-    arguments = parameters.pipeline_arguments(run, stores=msgspec.structs.asdict(schedule.stores), pipeline_digest="")
+    arguments = parameters.pipeline_arguments(run, stores=stores, profile=schedule.profile)
     return Declared(schedule, arguments, period_s)
 
 

@@ -58,8 +58,8 @@ class Caller:
 
         Args:
             what: What it does, for messages: ``list the experiments``.
-            call: The call. It may be made several times.
-            found: For one that makes something: finds what a call made whose answer was lost, so that it is not made twice.
+            call: The call. It may be made several times, since an answer can get lost.
+            found: For one that makes what there can only be one of: finds it when it is there already.
 
         Raises:
             ExistsError: What was to be made is there, and ``found`` does not find it.
@@ -68,11 +68,8 @@ class Caller:
             UnreachableError: Nothing answers for too long.
         """
         deadline, wait, broken = time.monotonic() + self._patience_s, FIRST_WAIT_S, 0
-        lost = False
         while True:
             try:
-                if lost and found and (made := found()) is not None:
-                    return made
                 return call()
             except ApiException as error:
                 broken += error.status == BROKEN
@@ -83,7 +80,6 @@ class Caller:
                 reason = f"it answers {error.status}: {message(error)}"
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 reason = redact(str(error))
-            lost = True
             if time.monotonic() + wait > deadline:
                 raise UnreachableError(
                     f"Kubeflow at {self._host} is away; tried to {what} for {self._patience_s:g} s, the last answer: {reason}",

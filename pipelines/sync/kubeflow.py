@@ -8,56 +8,21 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
 
 from components.core.errors import InputError
-from pipelines.sync.calls import Caller, KubeflowError, MissingError
+from pipelines.sync import records
+from pipelines.sync.calls import Caller, MissingError
+from pipelines.sync.records import Experiment, RecurringRun, Version
 
 PAGE = 100
 TIMEOUT_S = (10.0, 60.0)
 ORPHAN = "ORPHAN"
 """Running workflows belong to their recurring run, and would be collected with it."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """An experiment: its id, and whether it is archived."""
-
-    id: str
-    archived: bool
-
-
-@dataclass(frozen=True)
-class Version:
-    """A pipeline version; ``created_at`` is in seconds since 1970, and whole seconds are all that Kubeflow keeps."""
-
-    id: str
-    name: str
-    created_at: float
-
-
-@dataclass(frozen=True)
-class RecurringRun:
-    """A recurring run as Kubeflow has it.
-
-    Attributes:
-        id: Its id.
-        description: Its description.
-        created_at: Seconds since 1970.
-        enabled: Whether it fires.
-        spec: What it was created with, in the form of :func:`pipelines.sync.wanted.spec`.
-    """
-
-    id: str
-    description: str
-    created_at: float
-    enabled: bool
-    spec: Mapping[str, Any]
 
 
 class Kubeflow:
@@ -96,7 +61,7 @@ class Kubeflow:
         body = api.V2beta1Experiment(display_name=name, description="Retraining from Git", **self._namespace)
 
         def create() -> Experiment:
-            return _experiment(self._experiments.experiment_service_create_experiment(body, _request_timeout=TIMEOUT_S))
+            return records.experiment(self._experiments.experiment_service_create_experiment(body, _request_timeout=TIMEOUT_S))
 
         return self._call(f"create the experiment {name}", create, lambda: next(iter(self._find_experiment(name)), None))
 
@@ -111,7 +76,7 @@ class Kubeflow:
         found = self._experiments.experiment_service_list_experiments(
             filter=_equals("display_name", name), page_size=PAGE, _request_timeout=TIMEOUT_S, **self._namespace
         )
-        return [_experiment(item) for item in found.experiments or []]
+        return [records.experiment(item) for item in found.experiments or []]
 
     def pipeline(self, name: str) -> str | None:
         """Id of the pipeline of that name."""
@@ -125,7 +90,7 @@ class Kubeflow:
         body = api.V2beta1Pipeline(name=name, display_name=name, description=description, **self._namespace)
 
         def create() -> str:
-            return str(self._pipelines.pipeline_service_create_pipeline(body, _request_timeout=TIMEOUT_S).pipeline_id)
+            return records.known(self._pipelines.pipeline_service_create_pipeline(body, _request_timeout=TIMEOUT_S).pipeline_id)
 
         def found() -> str | None:
             try:
@@ -137,7 +102,7 @@ class Kubeflow:
 
     def _find_pipeline(self, name: str) -> str:
         found = self._pipelines.pipeline_service_get_pipeline_by_name(name, _request_timeout=TIMEOUT_S, **self._namespace)
-        return str(found.pipeline_id)
+        return records.known(found.pipeline_id)
 
     def newest_versions(self, pipeline: str, count: int) -> list[Version]:
         """The newest versions of a pipeline, newest first."""
@@ -152,7 +117,7 @@ class Kubeflow:
         listed = self._pipelines.pipeline_service_list_pipeline_versions(
             pipeline, sort_by="created_at desc", _request_timeout=TIMEOUT_S, **query
         )
-        return [_version(item) for item in listed.pipeline_versions or []]
+        return [records.version(item) for item in listed.pipeline_versions or []]
 
     def upload_version(self, pipeline: str, name: str, package: str, description: str) -> Version:
         """Upload a package as a version.
@@ -169,7 +134,7 @@ class Kubeflow:
             path.write_text(package)
 
             def upload() -> Version:
-                return _version(
+                return records.version(
                     self._uploads.upload_pipeline_version(
                         str(path), name=name, pipelineid=pipeline, description=description, _request_timeout=TIMEOUT_S
                     )
@@ -190,7 +155,7 @@ class Kubeflow:
             query = {**self._namespace, "page_size": PAGE, **({"page_token": token} if token else {})}
             page = self._call("list the recurring runs", lambda query=query: self._list_recurring(query))  # type: ignore[misc]
             for item in page.recurring_runs or []:
-                yield _recurring_run(item)
+                yield records.recurring_run(item)
             token = page.next_page_token
             if not token:
                 return
@@ -198,13 +163,12 @@ class Kubeflow:
     def _list_recurring(self, query: dict[str, Any]) -> Any:
         return self._recurring.recurring_run_service_list_recurring_runs(_request_timeout=TIMEOUT_S, **query)
 
-    def create_recurring_run(self, spec: Mapping[str, Any], description: str, known: Collection[str]) -> str:
-        """Make a recurring run, disabled, and return its id.
+    def create_recurring_run(self, spec: Mapping[str, Any], description: str) -> str:
+        """Make a recurring run, disabled, and return its id. Where an answer gets lost there are two, of which the sync keeps one.
 
         Args:
             spec: As :func:`pipelines.sync.wanted.spec` makes it.
             description: Of the recurring run.
-            known: Ids of those that are there, which tell them from one whose answer was lost.
         """
         reference = api.V2beta1PipelineVersionReference(
             pipeline_id=spec["pipeline_id"], pipeline_version_id=spec["pipeline_version_id"] or None
@@ -223,13 +187,11 @@ class Kubeflow:
         )
 
         def create() -> str:
-            made = self._recurring.recurring_run_service_create_recurring_run(body, _request_timeout=TIMEOUT_S)
-            return str(made.recurring_run_id)
+            return records.known(
+                self._recurring.recurring_run_service_create_recurring_run(body, _request_timeout=TIMEOUT_S).recurring_run_id
+            )
 
-        def found() -> str | None:
-            return next((run.id for run in self.recurring_runs() if run.description == description and run.id not in known), None)
-
-        return self._call(f"create the recurring run {spec['display_name']}", create, found)
+        return self._call(f"create the recurring run {spec['display_name']}", create)
 
     def enable(self, run: str) -> None:
         """Let a recurring run fire."""
@@ -270,40 +232,3 @@ def _token(path: Path) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise InputError(f"no token can be read: {error.strerror}", path, hint="mount the token, or leave --token-file out") from error
-
-
-def _experiment(item: Any) -> Experiment:
-    return Experiment(id=str(item.experiment_id), archived=item.storage_state == "ARCHIVED")
-
-
-def _version(item: Any) -> Version:
-    return Version(id=str(item.pipeline_version_id), name=item.name or item.display_name or "", created_at=_seconds(item))
-
-
-def _seconds(item: Any) -> float:
-    return float(item.created_at.timestamp()) if item.created_at else 0.0
-
-
-def _recurring_run(item: Any) -> RecurringRun:
-    if not item.recurring_run_id:
-        raise KubeflowError("Kubeflow lists a recurring run without an id", "see the log of the API server (deployment ml-pipeline)")
-    reference, config, trigger = item.pipeline_version_reference, item.runtime_config, item.trigger
-    cron = trigger.cron_schedule if trigger else None
-    return RecurringRun(
-        id=item.recurring_run_id,
-        description=item.description or "",
-        created_at=_seconds(item),
-        enabled=item.status == "ENABLED",
-        spec={
-            "display_name": item.display_name or "",
-            "experiment_id": item.experiment_id or "",
-            "pipeline_id": (reference.pipeline_id if reference else "") or "",
-            "pipeline_version_id": (reference.pipeline_version_id if reference else "") or "",
-            "cron": (cron.cron if cron else "") or "",
-            "max_concurrency": int(item.max_concurrency or 0),
-            "no_catchup": bool(item.no_catchup),
-            "service_account": item.service_account or "",
-            "pipeline_root": (config.pipeline_root if config else "") or "",
-            "parameters": (config.parameters if config else None) or {},
-        },
-    )

@@ -16,8 +16,9 @@ from components.core.errors import TutorLoopError
 from pipelines.schedules import Declared, Schedule
 from pipelines.sync import wanted
 from pipelines.sync.calls import KubeflowError, UnreachableError
-from pipelines.sync.kubeflow import Experiment, Kubeflow, RecurringRun
+from pipelines.sync.kubeflow import Kubeflow
 from pipelines.sync.packages import Package
+from pipelines.sync.records import Experiment, RecurringRun
 from pipelines.sync.versions import NOT_YET, Versions
 
 T = TypeVar("T")
@@ -176,7 +177,7 @@ class Sync:
         self._step(f"{name}: replace {shown.id}", partial(self._made, name, spec, description), details)
 
     def _made(self, name: str, spec: dict[str, Any], description: str) -> None:
-        made = self._kubeflow.create_recurring_run(spec, description, {run.id for run in self._runs})
+        made = self._kubeflow.create_recurring_run(spec, description)
         # Looked at anew, since another sync may have made one at the same time.
         self._runs = self._kubeflow.recurring_runs()
         stored = next((run for run in self._runs if run.id == made), None)

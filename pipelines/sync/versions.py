@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from pipelines.sync.calls import MissingError
-from pipelines.sync.kubeflow import Kubeflow, Version
+from pipelines.sync.kubeflow import Kubeflow
 from pipelines.sync.packages import Package
+from pipelines.sync.records import Version
 
 TICK_S = 1.1
 """Kubeflow tells by whole seconds which version is the newest."""

@@ -61,9 +61,8 @@ def spec(declared: Declared, package: Package, experiment_id: str, pipeline_id: 
         ParameterError: The package has other inputs than the profile gives.
     """
     schedule = declared.schedule
-    pinned_to_this = package.is_version(schedule.version)
-    given = {**declared.arguments, **({"pipeline_digest": package.digest} if pinned_to_this else {})}
-    if pinned_to_this or not schedule.version:
+    given = dict(declared.arguments)
+    if not schedule.version or package.is_version(schedule.version):
         _check_inputs(schedule, package, given)
     return {
         "display_name": schedule.name,

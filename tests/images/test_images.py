@@ -17,8 +17,8 @@ from pipelines.containers import DockerOptions
 from tests.conftest import ROOT
 from tests.images.conftest import Lab
 
-BUILT = ("agents", "trainer", "offline-teacher")
-LIMITS_MB = {"agents": 450, "trainer": 2500, "offline-teacher": 450}
+BUILT = ("agents", "trainer", "offline-teacher", "sync")
+LIMITS_MB = {"agents": 450, "trainer": 2500, "offline-teacher": 450, "sync": 350}
 
 
 def reference(lab: Lab, name: str) -> str:

@@ -18,8 +18,10 @@ STORES = {"responses": "s3://responses", "checkpoints": "s3://artifacts/checkpoi
 
 def inputs() -> dict[str, Any]:
     """The inputs of the real pipeline."""
-    package = yaml.load((COMPILED / "orca_math.yaml").read_text(), Loader=yaml.CSafeLoader)
+    package = next(yaml.load_all((COMPILED / "orca_math.yaml").read_text(), Loader=yaml.CSafeLoader))
     found: dict[str, Any] = package["root"]["inputDefinitions"]
+    # As in a released package, where everything has a default.
+    found["parameters"]["records"] |= {"defaultValue": "s3://artifacts/records", "isOptional": True}
     return found
 
 

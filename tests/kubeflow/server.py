@@ -36,6 +36,7 @@ class Double:
         url: Its address.
         cluster: What it keeps.
         calls: Method and path of every call since :meth:`forget`.
+        namespaces: What calls said about the namespace, in query or body.
         accident: Called with the number of each call, 1-based, and ``before`` it is carried out, when it is ``done`` and when it is
             ``answered``; may raise :class:`Lost` to drop the connection, or :class:`Refusal`.
         token: Bearer token that calls need; none when empty.
@@ -44,6 +45,7 @@ class Double:
     url: str = ""
     cluster: Cluster = field(default_factory=Cluster)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    namespaces: list[str] = field(default_factory=list)
     accident: Callable[[int, str], None] | None = None
     token: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -134,9 +136,12 @@ class _Handler(BaseHTTPRequestHandler):
         cluster, method = self.served.cluster, self.command
         if self.served.token and self.headers.get("Authorization") != f"Bearer {self.served.token}":
             raise Refusal(401, "Request header error: there is no user identity header.")
+        self.served.namespaces.append(query.get("namespace", ""))
         kind, _, rest = path.partition("/")
         key, _, verb = rest.partition(":")
         given = json.loads(body) if body and self.headers.get("Content-Type") == "application/json" else {}
+        if "namespace" in given:
+            self.served.namespaces[-1] = given["namespace"]
         match method, kind, key, verb:
             case "GET", "healthz", _, _:
                 return {"multi_user": False}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -119,7 +121,7 @@ def test_answers_that_get_lost_make_nothing_twice(git: Git, monkeypatch: pytest.
 
         fresh.accident = losing
         git.sync(fresh.url)
-        assert fresh.cluster.summary() == expected and len(lost) >= 8
+        assert fresh.cluster.summary() == expected and len(lost) >= 8 and not fresh.cluster.doubled
 
 
 def test_a_hiccup_is_waited_for(git: Git, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +186,29 @@ def test_a_kubeflow_that_comes_back_in_time(git: Git, double: Double) -> None:
     double.accident = away
     git.sync(double.url)
     assert named(double, "weekly")
+
+
+def test_what_is_not_kubeflow_is_told(git: Git, tmp_path: Path) -> None:
+    page = b"<html>log in</html>"
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    told = git.sync(f"http://127.0.0.1:{server.server_address[1]}", code=1).stderr
+    server.shutdown()
+    server.server_close()
+    assert "not the Kubeflow Pipelines API" in told and "--host" in told
 
 
 def test_a_token_is_read_anew_for_each_call(git: Git, double: Double, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import kfp_server_api
 import pytest
 
+from pipelines.compile import COMPILED
+from pipelines.images import resolve
 from pipelines.sync import wanted
 from tests.kubeflow.git import STORES, Git
 from tests.kubeflow.server import Double
@@ -36,6 +38,7 @@ def test_a_schedule_becomes_a_recurring_run(git: Git, double: Double) -> None:
     assert (job["trigger"], job["service_account"]) == ({"cron_schedule": {"cron": "0 0 3 * * 1"}}, "tutorloop-run")
     given = job["runtime_config"]["parameters"]
     assert (given["seed"], given["sft_options"]["learning_rate"], given["responses"]) == (1, 1e-3, STORES["responses"])
+    assert given["profile"] == "tiny"
     assert "pipeline_version_id" not in job["pipeline_version_reference"], "the newest at each firing"
     assert double.cluster.summary()["experiments"] == [("retraining", "AVAILABLE")]
     assert double.cluster.summary()["versions"] == [git.package().version]
@@ -143,7 +146,6 @@ def test_a_schedule_may_stay_with_a_version(git: Git, double: Double) -> None:
     job = only(double)
     [version] = double.cluster.versions
     assert job["pipeline_version_reference"]["pipeline_version_id"] == version
-    assert job["runtime_config"]["parameters"]["pipeline_digest"] == pinned.digest
     git.package(salt="changed")
     git.sync(double.url)
     assert newest_run(double) == pinned.version
@@ -187,6 +189,25 @@ def test_what_people_changed_is_set_right(git: Git, double: Double) -> None:
         git.sync(double.url)
         assert double.cluster.summary() == expected, change.__name__
     assert not double.cluster.doubled
+
+
+def test_a_pipeline_or_experiment_that_is_made_anew_is_another(git: Git, double: Double) -> None:
+    git.sync(double.url)
+    expected = double.cluster.summary()
+    for table in (double.cluster.experiments, double.cluster.pipelines, double.cluster.versions):
+        table.clear()
+    git.sync(double.url)
+    assert double.cluster.summary() == expected
+
+
+def test_a_namespace_is_named_wherever_there_is_one_to_name(git: Git, double: Double) -> None:
+    git.sync(double.url, "--namespace", "team")
+    # What is below a pipeline or an experiment is in its namespace.
+    without = {path.rsplit("/", 1)[-1] for (_, path), named in zip(double.calls, double.namespaces, strict=True) if named != "team"}
+    enable = only(double)["recurring_run_id"] + ":enable"
+    assert without == {"versions", "upload_version", enable} | {"recurringruns"}
+    lists = [named for call, named in zip(double.calls, double.namespaces, strict=True) if call == ("GET", "/apis/v2beta1/recurringruns")]
+    assert set(lists) == {"team"}
 
 
 def test_of_several_that_a_killed_sync_left_one_stays(git: Git, double: Double) -> None:
@@ -269,10 +290,8 @@ def test_two_syncs_at_once_agree_on_one(git: Git, double: Double, monkeypatch: p
 
 
 def test_the_real_package_is_taken(git: Git, double: Double) -> None:
-    from pipelines.compile import COMPILED
-    from pipelines.images import resolve
-
     (git.packages / "orca-math-tiny.yaml").write_text(resolve((COMPILED / "orca_math.yaml").read_text()))
+    git.schedule(stores=STORES | {"records": "s3://artifacts/records"})
     git.sync(double.url)
     double.cluster.tick()
     assert len(double.cluster.workflows) == 1

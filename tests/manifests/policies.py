@@ -147,6 +147,18 @@ def bounded_scratch(work: Workload) -> Iterator[str]:
             yield f"volume {volume['name']} is an emptyDir without sizeLimit"
 
 
+def patient(work: Workload) -> Iterator[str]:
+    """A Deployment is not called failed while its pods may still be starting: GitOps tools give up on a failed one."""
+    if work.identity.kind != "Deployment":
+        return
+    deadline = work.controller["spec"].get("progressDeadlineSeconds", 600)
+    for container in work.pod["containers"]:
+        probe = container.get("startupProbe", {})
+        longest = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
+        if longest >= deadline:
+            yield f"{container['name']}: may start for {longest} s, progressDeadlineSeconds is {deadline}"
+
+
 POLICIES: dict[str, Policy] = {
     function.__name__: function
     for function in (
@@ -162,5 +174,6 @@ POLICIES: dict[str, Policy] = {
         pinned_images,
         no_token,
         bounded_scratch,
+        patient,
     )
 }

@@ -43,6 +43,8 @@ BROKEN: list[tuple[str, str, str, Any]] = [
     ("no_token", "Deployment", f"{POD}/automountServiceAccountToken", REMOVED),
     ("no_token", "Deployment", f"{POD}/serviceAccountName", REMOVED),
     ("bounded_scratch", "Deployment", f"{POD}/volumes/0", {"name": "tmp", "emptyDir": {}}),
+    ("patient", "Deployment", f"{MAIN}/startupProbe", {"failureThreshold": 60}),
+    ("patient", "Deployment", "spec/progressDeadlineSeconds", 30),
 ]
 
 

@@ -72,11 +72,13 @@ def test_alerts_compare_recorded_series_only() -> None:
 
 
 def test_kustomize_brings_every_file() -> None:
-    listed = [
-        name for item in yaml.safe_load((files.FOLDER / "kustomization.yaml").read_text())["configMapGenerator"] for name in item["files"]
-    ]
-    present = [str(path.relative_to(files.FOLDER)) for path in files.FOLDER.rglob("*") if path.is_file()]
-    assert sorted([*listed, "kustomization.yaml"]) == sorted(present)
+    for folder in (path.parent for path in files.FOLDER.rglob("kustomization.yaml")):
+        content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        listed = [name for item in content.get("configMapGenerator", []) for name in item["files"]] + content.get("resources", [])
+        beside = [path for path in folder.rglob("*") if path.is_file() and path.name != "kustomization.yaml"]
+        for path in beside:
+            name = path.relative_to(folder)
+            assert str(name) in listed or name.parts[0] in listed, path
 
 
 def test_the_dashboard_is_one_that_grafana_takes() -> None:
