@@ -21,10 +21,11 @@ TEACHER = "tutorloop-teacher"
 
 @cache
 def executors() -> dict[str, Object]:
-    """Stage to the pod settings of its task."""
-    _, platform = read_yaml(PACKAGE.read_text())
-    found = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
-    return {settings["podMetadata"]["labels"][STAGE]: settings for settings in found}
+    """Stage to the pod settings of its task, with its container."""
+    pipeline, platform = read_yaml(PACKAGE.read_text())
+    containers = {name: part.get("container", {}) for name, part in pipeline["deploymentSpec"]["executors"].items()}
+    found = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items()
+    return {settings["podMetadata"]["labels"][STAGE]: {**settings, "container": containers[name]} for name, settings in found}
 
 
 def environment_keys() -> set[str]:
@@ -38,8 +39,23 @@ def stages_with(secret: str) -> set[str]:
     return {stage for stage, settings in executors().items() if secret in {part["secretName"] for part in settings["secretAsEnv"]}}
 
 
-def _pod(name: str, labels: dict[str, str], environment: list[Object]) -> Object:
-    container = {"name": "main", "env": environment, "envFrom": [{"configMapRef": {"name": ENVIRONMENT}}]}
+def _resources(settings: Object) -> Object:
+    """What Kubernetes is asked for; KFP writes only what the package names."""
+    given = settings["container"].get("resources", {})
+    resources: Object = {"requests": {}, "limits": {}}
+    for part, words in (("requests", "Request"), ("limits", "Limit")):
+        for name, word in (("cpu", "Cpu"), ("memory", "Memory")):
+            if value := given.get(f"resource{word}{words}"):
+                resources[part][name] = value
+    if accelerator := given.get("accelerator"):
+        resources["limits"][accelerator["resourceType"]] = accelerator["resourceCount"]
+        resources["requests"][accelerator["resourceType"]] = accelerator["resourceCount"]
+    return resources
+
+
+def _pod(name: str, labels: dict[str, str], settings: Object) -> Object:
+    environment = {"env": _environment(settings), "envFrom": [{"configMapRef": {"name": ENVIRONMENT}}]}
+    container = {"name": "main", **environment, "resources": _resources(settings)}
     metadata = {"name": name, "namespace": "kubeflow", "labels": labels}
     return {
         "apiVersion": "v1",
@@ -71,9 +87,6 @@ def task_names() -> frozenset[str]:
 def run_pods() -> list[Object]:
     """A driver of Kubeflow's, a task of each stage, and a node of a training on several."""
     workflow = {"workflows.argoproj.io/workflow": "run-1", "pipeline/runid": "1"}
-    tasks = [
-        _pod(f"run-{stage}", {**workflow, **settings["podMetadata"]["labels"]}, _environment(settings))
-        for stage, settings in executors().items()
-    ]
-    node = _pod("trainjob-node", {"jobset.sigs.k8s.io/jobset-name": "sft-1"}, _environment(executors()["sft"]))
-    return [_pod("run-driver", workflow, []), *tasks, node]
+    tasks = [_pod(f"run-{stage}", {**workflow, **settings["podMetadata"]["labels"]}, settings) for stage, settings in executors().items()]
+    node = _pod("trainjob-node", {"jobset.sigs.k8s.io/jobset-name": "sft-1"}, executors()["sft"])
+    return [_pod("run-driver", workflow, {"secretAsEnv": [], "container": {}}), *tasks, node]
