@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from components.core.errors import ParameterError, StoreError
+from components.core.model_files import hand_on
 from components.core.records import Demonstration, Problem, normalise_question, problem_id, read_records, write_records
 from components.core.stage import StageRun
 from components.core.store import fetched
@@ -50,6 +51,7 @@ def run(benchmarks: str, options: StudentOptions, stage: StageRun, *, start: str
     info = save_student(output, model, tokenizer, name=NAME, base_model=origin, chat_format=chat_format)
     write_records(corpus, rows)
     stage.counts["parameters"] = info.parameters
+    hand_on(Path(output))
     stage.lineage.update(model=msgspec.to_builtins(info))
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from components.core.errors import EmptyOutputError, ParameterError
+from components.core.model_files import hand_on
 from components.core.records import LabelledResponse, PreferencePair, digest_of, read_records, row_id
 from components.core.stage import StageRun
 from components.preference_tuning.data import Material, kto_weights, labelled_material, pair_material
 from components.preference_tuning.options import TuningOptions
 from components.student.chat import Chat
 from components.student.checkpoints import Checkpoints
-from components.student.load import read_info
-from components.student.training import Fit, load_for_training, train
+from components.student.hardware import quiet
+from components.student.load import load_chat, read_info
+from components.student.spread import settings_of
+from components.student.training import Fit, train
 
 ARMS = ("preference", "control")
 
@@ -57,12 +61,12 @@ def run(
     _check(options, arm)
     source = pairs if options.method == "dpo" else labelled
     parent = read_info(model)
-    settings = msgspec.to_builtins(options)
+    settings = settings_of(options)
     reference = read_info(sft_model) if options.reference == "sft" else parent
     key = row_id("preference_tuning", parent.digest, reference.digest, digest_of(source), settings, round_number, arm, seed)
     work = Checkpoints(checkpoints, key)
-    student = load_for_training(model, options)
-    material = _material(student.chat, source, options, stage, arm, seed)
+    quiet()
+    material = _material(load_chat(model), source, options, stage, arm, seed)
     rate = options.learning_rate(round_number)
     fit = Fit(
         kind=material.kind,
@@ -74,10 +78,11 @@ def run(
         facts={"stage": "preference_tuning", "arm": arm, "method": options.method, "round": round_number, "rows": material.rows},
         reference=sft_model if options.reference == "sft" else None,
     )
-    info = train(student, fit, options, work, stage, output)
+    info = train(model, fit, options, work, stage, output)
     planned = planned_steps(len(next(iter(material.columns.values()))), options)
     if stage.counts["steps"] != planned:
         raise RuntimeError(f"the {arm} arm took {stage.counts['steps']} steps where {planned} were planned: the arms would not match")
+    hand_on(Path(output))
     work.discard()
     stage.counts["control"] = float(arm == "control")
     stage.lineage.update(model=msgspec.to_builtins(info), arm=arm, method=options.method, learning_rate=rate)

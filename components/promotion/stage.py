@@ -10,6 +10,7 @@ import msgspec
 
 from components.core import telemetry
 from components.core.errors import InputError
+from components.core.model_files import whole
 from components.core.records import ProblemResult, StageRecord, read_records
 from components.core.stage import StageRun
 from components.core.store import open_store
@@ -165,7 +166,8 @@ def _files(material: Material) -> dict[str, Path]:
     for name, path in files.items():
         if not path.is_file():
             raise InputError("is missing", path, hint=f"run the stage again that makes {name}")
-    parts = {f"model/{path.relative_to(material.model).as_posix()}": path for path in material.model.rglob("*") if path.is_file()}
+    model = whole(material.model)
+    parts = {f"model/{path.relative_to(model).as_posix()}": path for path in model.rglob("*") if path.is_file()}
     if not parts:
         raise InputError("is not a model folder", material.model, hint="train the model again")
     return {**files, **parts}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from components.core.errors import EmptyOutputError
+from components.core.model_files import hand_on
 from components.core.records import Demonstration, digest_of, read_records, row_id
 from components.core.stage import StageRun
 from components.sft.options import SFTOptions
 from components.student.checkpoints import Checkpoints
-from components.student.load import read_info
+from components.student.hardware import quiet
+from components.student.load import load_chat, read_info
 from components.student.rows import arrange, encode_rows, sft_columns
-from components.student.training import Fit, load_for_training, train
+from components.student.spread import settings_of
+from components.student.training import Fit, train
 
 
 def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, checkpoints: str, seed: int, output: str) -> None:
@@ -35,9 +40,10 @@ def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, che
     if not rows:
         raise EmptyOutputError("sft: there are no demonstrations to train on", "see what solving and decontamination dropped")
     parent = read_info(base)
-    work = Checkpoints(checkpoints, row_id("sft", parent.digest, digest_of(train_rows), msgspec.to_builtins(options), seed))
-    student = load_for_training(base, options)
-    encoded, counts = encode_rows(student.chat, [row.question for row in rows], [row.solution for row in rows], options.max_length)
+    work = Checkpoints(checkpoints, row_id("sft", parent.digest, digest_of(train_rows), settings_of(options), seed))
+    quiet()
+    chat = load_chat(base)
+    encoded, counts = encode_rows(chat, [row.question for row in rows], [row.solution for row in rows], options.max_length)
     if counts["too_long"]:
         stage.drop("prompt_too_long", counts["too_long"])
     stage.rows_kept = len(encoded)
@@ -55,6 +61,7 @@ def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, che
         config={"packing": options.packing, "completion_only_loss": True},
         facts={"stage": "sft", "rows": len(encoded), "epochs": options.epochs},
     )
-    info = train(student, fit, options, work, stage, output)
+    info = train(base, fit, options, work, stage, output)
+    hand_on(Path(output))
     work.discard()
     stage.lineage.update(model=msgspec.to_builtins(info))

@@ -22,12 +22,14 @@ class Checkpoints:
     Args:
         uri: Checkpoint store, folder or ``s3://``.
         key: Identifies the task: everything that its result depends on must be hashed into it.
+        folder: Where the trainer writes when the store is remote; a new temporary folder when None.
 
     Attributes:
-        folder: Where the trainer writes; the store's own folder, or a temporary one that is copied up after each checkpoint.
+        folder: Where the trainer writes; the store's own folder, or one of this machine that is copied up after each checkpoint.
     """
 
-    def __init__(self, uri: str, key: str) -> None:
+    def __init__(self, uri: str, key: str, folder: Path | None = None) -> None:
+        self.uri = uri
         self.store = open_store(uri)
         self.key = key
         if isinstance(self.store, FolderStore):
@@ -36,7 +38,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
         else:
             self.remote = True
-            self.folder = Path(tempfile.mkdtemp(prefix="tutorloop-checkpoints-"))
+            self.folder = folder or Path(tempfile.mkdtemp(prefix="tutorloop-checkpoints-"))
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint on this machine, fetched from S3 if need be; None when there is none.
@@ -55,18 +57,46 @@ class Checkpoints:
                 shutil.rmtree(path)
         return max(complete, key=lambda path: _step(path.name), default=None)
 
+    def latest_of_form(self, *, sharded: bool) -> Path | None:
+        """As ``latest``, if it is one that the coming training can go on from: of one process, or of several.
+
+        A checkpoint of several processes serves any number of several; one of the other form is left alone until a new one
+        replaces it.
+        """
+        found = self.latest()
+        if found is None or sharded == any(found.glob("pytorch_model_fsdp*")):
+            return found
+        other = "several processes" if not sharded else "one process"
+        print(f"{found.name} is of a training by {other} and cannot be used: this training begins anew", flush=True)
+        for path in self.folder.glob(f"{PREFIX}*"):
+            shutil.rmtree(path)
+        return None
+
     def finish(self, step: int) -> None:
         """Mark the checkpoint of a step complete and, for S3, copy it up and drop the older ones there."""
-        path = self.folder / f"{PREFIX}{step}"
-        if not self.remote:
-            (path / MARKER).write_text(str(step))
-            return
-        name = path.name
-        self.store.upload(path, f"{self.key}/{name}")
-        self.store.write(f"{self.key}/{name}/{MARKER}", str(step).encode())
-        (path / MARKER).write_text(str(step))
-        for old in self._stored().keys() - {name}:
-            self._remove(old)
+        self.upload(step)
+        self.mark(step)
+
+    def upload(self, step: int) -> None:
+        """For S3: copy up what this machine holds of the checkpoint of a step. Several machines hold different files of it."""
+        if self.remote:
+            name = f"{PREFIX}{step}"
+            self.store.upload(self.folder / name, f"{self.key}/{name}")
+
+    def mark(self, step: int) -> None:
+        """Mark the checkpoint of a step complete once all machines have copied it up, and drop the older ones in S3."""
+        name = f"{PREFIX}{step}"
+        if self.remote:
+            self.store.write(f"{self.key}/{name}/{MARKER}", str(step).encode())
+            for old in self._stored().keys() - {name}:
+                self._remove(old)
+        (self.folder / name / MARKER).write_text(str(step))
+
+    def drop_other_copies(self, step: int) -> None:
+        """For S3: remove this machine's copies of other checkpoints; for a machine whose trainer does not rotate them."""
+        for path in self.folder.glob(f"{PREFIX}*"):
+            if self.remote and path.name != f"{PREFIX}{step}":
+                shutil.rmtree(path)
 
     def discard(self) -> None:
         """Remove everything: the training's result is saved."""

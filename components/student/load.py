@@ -15,12 +15,11 @@ from typing import Any
 import msgspec
 
 from components.core.errors import InputError, ModelError
+from components.core.model_files import INFO, whole
 from components.core.records import Record, digest_of
 from components.core.store import fetch
 from components.student.chat import Chat
 from components.student.hardware import BILLION
-
-INFO = "tutorloop.json"
 
 
 class ModelInfo(Record, frozen=True, kw_only=True):
@@ -81,6 +80,24 @@ def load_student(folder: str | Path, *, device: Any, dtype: Any) -> Student:
     info = read_info(path)
     model, tokenizer = load_pretrained(str(path), dtype=dtype)
     return Student(model.to(device), tokenizer, Chat(info.chat_format, tokenizer), info)
+
+
+def load_chat(folder: str | Path) -> Chat:
+    """The chat format of a model that a stage wrote, with its tokenizer; the weights stay on disk.
+
+    Raises:
+        ModelError: The folder is not a model or its tokenizer does not load.
+    """
+    from transformers import AutoTokenizer
+
+    path = localise(str(folder))
+    info = read_info(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer of {path} does not load: {error}", "run the stage that wrote the model again") from error
+    finish_tokenizer(tokenizer, str(path))
+    return Chat(info.chat_format, tokenizer)
 
 
 def load_pretrained(source: str, *, dtype: Any, revision: str | None = None) -> tuple[Any, Any]:
@@ -174,12 +191,12 @@ def package_file(name: str) -> Path:
 
 
 def localise(source: str) -> Path:
-    """The folder of a model: itself, or a download of an ``s3://`` URI kept for this process."""
+    """The folder of a model: itself, what it refers to, or a download of an ``s3://`` URI kept for this process."""
     if source.startswith("s3://"):
         import tempfile
 
         return fetch(source, Path(tempfile.mkdtemp(prefix="tutorloop-model-")))
-    return Path(source)
+    return whole(Path(source))
 
 
 def version_uri(models: str, version: str) -> str:
@@ -212,10 +229,10 @@ def save_student(
     parent: ModelInfo | None = None,
     training: dict[str, float | str] | None = None,
 ) -> ModelInfo:
-    """Write the model's files and, last, its description; the folder is whole only once the description is there.
+    """Write the model's files and its description under a temporary name beside the folder, then rename.
 
     Args:
-        folder: Emptied first.
+        folder: Replaced.
         model: A plain transformers model (adapters merged).
         tokenizer: Its tokenizer, with the chat template.
         name: ``M1``.
@@ -225,14 +242,15 @@ def save_student(
         training: Facts about the training for the lineage.
     """
     target = Path(folder)
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    written = target.with_name(f".{target.name}.part")
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir(parents=True)
     # Trainers switch the key-value cache off in the config, and a saved config would slow every later generation down.
     model.config.use_cache = True
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.use_cache = True
-    model.save_pretrained(str(target))
-    tokenizer.save_pretrained(str(target))
+    model.save_pretrained(str(written))
+    tokenizer.save_pretrained(str(written))
     info = ModelInfo(
         name=name,
         parent=parent.name if parent else "",
@@ -240,10 +258,10 @@ def save_student(
         base_model=base_model,
         chat_format=chat_format,
         parameters=sum(weight.numel() for weight in model.parameters()),
-        digest=digest_of(target),
+        digest=digest_of(written),
         training=training or {},
     )
-    partial = target / f".{INFO}.part"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
-    partial.replace(target / INFO)
+    (written / INFO).write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
+    shutil.rmtree(target, ignore_errors=True)
+    written.replace(target)
     return info

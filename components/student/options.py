@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -52,12 +52,54 @@ class GenerationOptions(ComputeOptions, frozen=True, kw_only=True):
     max_new_tokens: Positive = 512
 
 
+class ClusterOptions(Options, frozen=True, kw_only=True):
+    """The nodes of a Kubeflow Trainer job (all values are our choice).
+
+    Image, environment with its Secrets, labels and pull secrets are those of the task's own pod.
+
+    Attributes:
+        runtime: Name of the ClusterTrainingRuntime.
+        cpu: CPUs of a node, as Kubernetes writes them.
+        memory: Memory of a node.
+        gpus: GPUs of a node.
+        gpu_type: Resource name of the GPUs.
+        shared_memory: Size of ``/dev/shm``, through which the processes of a node talk; counts as memory.
+        scratch: Size of ``/tmp``, where the model and its checkpoints lie.
+        node_selector: Labels that the nodes must have.
+        tolerations: Kubernetes tolerations of the pods.
+        queue: Name of the Kueue queue; empty for none.
+        service_account: Of the pods; they need no rights.
+        deadline_hours: The job is ended after so long; 0 never.
+        poll_seconds: How often the job is looked at.
+    """
+
+    runtime: str = "torch-distributed"
+    cpu: str = "8"
+    memory: str = "128Gi"
+    gpus: NonNegative = 8
+    gpu_type: str = "nvidia.com/gpu"
+    shared_memory: str = "16Gi"
+    scratch: str = "300Gi"
+    node_selector: dict[str, str] = msgspec.field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    queue: str = ""
+    service_account: str = ""
+    deadline_hours: NonNegativeFloat = 0.0
+    poll_seconds: Rate = 10.0
+
+
 class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
     """What every training stage shares. Where Orca-Math states no value the default is our choice.
 
+    An update is made from ``batch_size`` x ``gradient_accumulation`` rows, however many processes compute it: they share the
+    accumulation first, then the batch.
+
     Attributes:
+        processes: Processes that train together on this machine, or on each of several nodes; 0 is one for every GPU.
+        nodes: Machines that train together (Kubeflow Trainer); 1 trains in the task itself.
+        cluster: The nodes, when there are several.
         epochs: Passes over the rows.
-        batch_size: Rows per step and device.
+        batch_size: Rows per step.
         gradient_accumulation: Steps gathered into one update.
         scheduler: Learning-rate schedule, by its transformers name.
         warmup: Share of the steps over which the learning rate rises.
@@ -76,6 +118,9 @@ class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
         log_points: About how many points the training curve gets.
     """
 
+    processes: NonNegative = 0
+    nodes: Positive = 1
+    cluster: ClusterOptions = ClusterOptions()
     epochs: Positive = 1
     batch_size: Positive = 3
     gradient_accumulation: Positive = 1

@@ -4,25 +4,68 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from accelerate import PartialState
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
-from components.core.stage import StageRun
 from components.student.checkpoints import Checkpoints
 
 
-class EncodedSFTTrainer(SFTTrainer):
+class _Sharded:
+    """What trainers of a sharded model need beyond what the libraries do; nothing of it is used by one process alone."""
+
+    reference_columns: tuple[str, ...] = ()
+    """Columns for what ``compute_ref_log_probs`` gives."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Shard on CPUs too: accelerate knows FSDP on accelerators only, torch on both."""
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        me: Any = self
+        if me.args.fsdp_plugin_args is None or not me.args.use_cpu:
+            return
+        from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+        plugin = FullyShardedDataParallelPlugin(**me.args.fsdp_plugin_args)
+        if me.accelerator.mixed_precision != "no":
+            plugin.set_mixed_precision(me.accelerator.mixed_precision)
+        # Each look at the state copies the fields of the partial state over its own.
+        for state in (PartialState(), me.accelerator.state):
+            state.distributed_type = DistributedType.FSDP
+        me.accelerator.state.fsdp_plugin = plugin
+        me.is_fsdp_enabled = True
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        """The reference's log-probabilities as columns in the memory of every process: TRL hands them on in a file of one machine."""
+        me: Any = self
+        if me.accelerator.num_processes == 1:
+            return super()._precompute_ref_logps(dataset, name, batch_size)  # type: ignore[misc]
+        found: dict[str, list[Any]] = {column: [] for column in self.reference_columns}
+        for batch in me.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=me.data_collator)):
+            values = me.compute_ref_log_probs(me.ref_model, batch)
+            for column, value in zip(self.reference_columns, values, strict=True):
+                # KTO without a KL estimate has no second value.
+                if value is not None:
+                    found[column].append(me.accelerator.gather_for_metrics(value).cpu())
+        for column, parts in found.items():
+            dataset = dataset.add_column(column, torch.cat(parts).tolist()) if parts else dataset
+        return dataset
+
+
+class EncodedSFTTrainer(_Sharded, SFTTrainer):
     """SFT on columns ``input_ids`` and ``labels``."""
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
         return super()._prepare_dataset(dataset, processing_class, args, packing, *rest) if packing else dataset
 
 
-class EncodedDPOTrainer(DPOTrainer):
+class EncodedDPOTrainer(_Sharded, DPOTrainer):
     """DPO on columns ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``."""
+
+    reference_columns = ("ref_chosen_logps", "ref_rejected_logps")
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
@@ -35,8 +78,10 @@ class EncodedKTOConfig(KTOConfig):
     sft_weight: float = field(default=0.0, metadata={"help": "Weight of the likelihood of desirable responses."})
 
 
-class EncodedKTOTrainer(KTOTrainer):
+class EncodedKTOTrainer(_Sharded, KTOTrainer):
     """KTO on columns ``prompt_ids``, ``completion_ids``, ``KL_completion_ids`` and ``label``, with an optional SFT term."""
+
+    reference_columns = ("ref_logps", "ref_KL_logps")
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
@@ -47,6 +92,16 @@ class EncodedKTOTrainer(KTOTrainer):
         if not self.args.sft_weight or return_outputs:
             return loss
         desirable = torch.as_tensor(inputs["label"], dtype=torch.bool)
+        processes = self.accelerator.num_processes
+        if processes > 1:
+            # Every process must go through the sharded model equally often: rows are masked rather than left out.
+            labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+            labels = labels.masked_fill(~desirable.to(labels.device)[:, None], -100)
+            outputs = model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels, use_cache=False, fused_lm_head=True
+            )
+            tokens = self.accelerator.gather((labels[:, 1:] != -100).sum()).sum().clamp(min=1)
+            return loss - self.args.sft_weight * outputs.log_probs.sum() * processes / tokens
         if not desirable.any():
             return loss
         kept = {name: inputs[name][desirable].to(self.accelerator.device) for name in ("input_ids", "attention_mask", "completion_mask")}
@@ -65,10 +120,34 @@ TRAINERS: dict[str, tuple[Any, Any]] = {
 }
 
 
+def wait_for_all() -> None:
+    """Wait until every process of the training is here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def agreed(wanted: bool) -> bool:
+    """What the main process wants, told to all: their clocks differ, and a checkpoint is written by all or none."""
+    if not torch.distributed.is_initialized():
+        return wanted
+    told = [wanted]
+    torch.distributed.broadcast_object_list(told, src=0)
+    return told[0]
+
+
+class Observer(Protocol):
+    """Who is told how a training goes; a ``StageRun`` is one."""
+
+    latest: dict[str, float]
+
+    def progress(self, done: int, total: int, unit: str = "rows", force: bool = False) -> None:
+        """Steps done, and in all."""
+
+
 class Watch(TrainerCallback):
     """Reports progress, asks for a checkpoint when it is due, marks it complete, measures speed."""
 
-    def __init__(self, stage: StageRun, checkpoints: Checkpoints, checkpoint_seconds: float) -> None:
+    def __init__(self, stage: Observer, checkpoints: Checkpoints, checkpoint_seconds: float) -> None:
         self.stage = stage
         self.checkpoints = checkpoints
         self.seconds = checkpoint_seconds
@@ -78,12 +157,18 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.stage.progress(state.global_step, state.max_steps, "steps")
-        if self.seconds > 0 and time.monotonic() - self._saved >= self.seconds and state.global_step < state.max_steps:
-            control.should_save = True
+        if self.seconds > 0 and state.global_step < state.max_steps:
+            control.should_save |= agreed(time.monotonic() - self._saved >= self.seconds)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        wait_for_all()
+        if state.is_local_process_zero:
+            self.checkpoints.upload(state.global_step)
+        wait_for_all()
         if state.is_world_process_zero:
-            self.checkpoints.finish(state.global_step)
+            self.checkpoints.mark(state.global_step)
+        elif state.is_local_process_zero:
+            self.checkpoints.drop_other_copies(state.global_step)
         self._saved = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

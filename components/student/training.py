@@ -1,161 +1,110 @@
-"""One training run from a model folder to a model folder: the part that SFT, DPO, KTO and the control arm share."""
+"""One training from a model folder to a model folder, on one process or several: what SFT, DPO, KTO and the control arm share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import ModelError
+import msgspec
+
 from components.core.stage import StageRun
+from components.student import launch
 from components.student.checkpoints import Checkpoints
-from components.student.hardware import BILLION, is_out_of_memory, prepare
-from components.student.load import ModelInfo, Student, load_student, save_dtype, save_student
+from components.student.fitting import Fit, Outcome, fit_model
+from components.student.hardware import prepare
+from components.student.job import make_job, read_result, write_job, write_rows
+from components.student.load import ModelInfo
 from components.student.options import TrainingOptions
+from components.student.spread import Spread, fill_up, spread_of
+
+__all__ = ["Fit", "train"]
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What one training run is.
-
-    Attributes:
-        kind: ``sft``, ``dpo`` or ``kto``.
-        columns: Token-id columns of that trainer, one entry a row, in training order: all epochs one after another.
-        learning_rate: Peak learning rate.
-        seed: Of dropout and of adapter weights.
-        name: Name of the new model.
-        config: Further fields of the trainer's configuration.
-        facts: Noted in the model's description.
-        reference: Folder of the reference model of ``dpo`` and ``kto``; None for the model as it is before training.
-    """
-
-    kind: str
-    columns: Mapping[str, Sequence[Any]]
-    learning_rate: float
-    seed: int
-    name: str
-    config: Mapping[str, Any]
-    facts: Mapping[str, float | str]
-    reference: str | None = None
-
-
-def load_for_training(folder: str | Path, options: TrainingOptions) -> Student:
-    """Load a model in the precision to train it in: float32, or bfloat16 below adapters on a GPU."""
-    device = prepare(options)
-    import torch
-
-    frozen = options.lora_rank > 0 and device.type == "cuda"
-    return load_student(folder, device=device, dtype=torch.bfloat16 if frozen else torch.float32)
-
-
-def train(student: Student, fit: Fit, options: TrainingOptions, checkpoints: Checkpoints, stage: StageRun, output: str | Path) -> ModelInfo:
+def train(base: str, fit: Fit, options: TrainingOptions, checkpoints: Checkpoints, stage: StageRun, output: str | Path) -> ModelInfo:
     """Train, save, and describe.
 
-    Continues from the newest complete checkpoint; the result is then bit-identical to that of an undisturbed run on the same
-    machine with the same number of threads.
+    Continues from the newest complete checkpoint; the result of one process is then bit-identical to that of an undisturbed run
+    on the same machine with the same number of threads.
 
     Args:
-        student: The starting model; it must not be used afterwards.
+        base: Folder of the starting model.
         fit: What to train on and how.
-        options: Batch size, schedule, adapters, precision.
+        options: Batch size, schedule, adapters, precision, processes.
         checkpoints: Where work in progress is kept; left for the caller to discard.
-        stage: Gets progress, the training curve and the counts ``steps`` and ``resumed_at_step``.
+        stage: Gets progress, the training curve and the counts ``steps``, ``resumed_at_step`` and ``processes``.
         output: Model folder to write.
 
     Raises:
-        ModelError: Memory ran out; names the settings to change.
+        ModelError: Memory ran out, or a process was killed; says what to do.
+        ParameterError: The processes cannot share an update's rows equally.
     """
-    import datasets
+    spread = spread_of(options, fit.kind, processes_here(options))
+    if spread.nodes > 1:
+        from components.student import trainjob
 
-    from components.student.trainers import Watch, make_trainer
+        outcome = trainjob.train(base, fit, options, spread, checkpoints, stage, Path(output))
+    elif spread.processes == 1:
+        outcome = _alone(base, fit, options, spread, checkpoints, stage, output)
+    else:
+        outcome = _together(base, fit, options, spread, checkpoints, stage, output)
+    stage.curves.extend(outcome.curve)
+    if outcome.curve:
+        last = outcome.curve[-1]
+        stage.latest.update({name: last[name] for name in ("loss", "learning_rate", "tokens_per_second") if name in last})
+    stage.counts.update(steps=outcome.steps, resumed_at_step=outcome.resumed_at_step)
+    if spread.processes > 1:
+        stage.counts["processes"] = spread.processes
+    return outcome.info
+
+
+def processes_here(options: TrainingOptions) -> int:
+    """Processes on each node: as asked for, or one for every GPU."""
+    if options.processes:
+        return options.processes
+    if options.nodes > 1:
+        return max(1, options.cluster.gpus)
+    if prepare(options).type != "cuda":
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def _alone(
+    base: str, fit: Fit, options: TrainingOptions, spread: Spread, checkpoints: Checkpoints, stage: StageRun, output: str | Path
+) -> Outcome:
+    """Train in this process."""
+    prepare(options)
+    import datasets
 
     datasets.disable_progress_bars()
     rows = datasets.Dataset.from_dict({name: list(column) for name, column in fit.columns.items()})
-    config = _config(fit, options, student, len(rows), checkpoints.folder)
-    watch = Watch(stage, checkpoints, options.checkpoint_seconds)
-    resume = checkpoints.latest()
-    reference = load_for_training(fit.reference, options).model if fit.reference and fit.kind != "sft" else None
+    resume = checkpoints.latest_of_form(sharded=False)
+    outcome = fit_model(base, fit, rows, options, spread, checkpoints, stage, output, resume)
+    assert outcome is not None
+    return outcome
+
+
+def _together(
+    base: str, fit: Fit, options: TrainingOptions, spread: Spread, checkpoints: Checkpoints, stage: StageRun, output: str | Path
+) -> Outcome:
+    """Train in several processes of this machine."""
+    prepare(options)
+
+    def tell(news: dict[str, Any]) -> None:
+        stage.latest.update(news["latest"])
+        stage.progress(news["done"], news["total"], "steps")
+
+    scratch = Path(tempfile.mkdtemp(prefix="tutorloop-training-"))
     try:
-        trainer = make_trainer(fit.kind, student.model, student.tokenizer, rows, config, _adapter(options), watch, reference)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ModelError(
-            f"no memory to train {fit.name} with batch_size {options.batch_size} and max_length {options.max_length}",
-            "lower batch_size and raise gradient_accumulation, lower max_length, set activation_checkpointing to on, or set lora_rank",
-        ) from error
-    stage.curves.extend(curve(trainer.state.log_history))
-    stage.counts["steps"] = trainer.state.global_step
-    stage.counts["resumed_at_step"] = int(resume.name.rpartition("-")[2]) if resume else 0
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if options.lora_rank:
-        model = model.merge_and_unload()
-    # The instance goes no further: its forward method is patched, so that only its saved weights are trustworthy.
-    model = model.to(save_dtype(options.save_dtype, student.info.parameters))
-    return save_student(
-        output,
-        model,
-        student.tokenizer,
-        name=fit.name,
-        base_model=student.info.base_model,
-        chat_format=student.info.chat_format,
-        parent=student.info,
-        training={**fit.facts, "steps": trainer.state.global_step, "learning_rate": fit.learning_rate, "seed": fit.seed},
-    )
-
-
-def _config(fit: Fit, options: TrainingOptions, student: Student, rows: int, folder: Path) -> dict[str, Any]:
-    cuda = student.model.device.type == "cuda"
-    steps = -(-rows // (options.batch_size * options.gradient_accumulation))
-    recompute = options.activation_checkpointing
-    return {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": options.batch_size,
-        "gradient_accumulation_steps": options.gradient_accumulation,
-        "num_train_epochs": 1,
-        "train_sampling_strategy": "sequential",
-        "learning_rate": fit.learning_rate,
-        "lr_scheduler_type": options.scheduler,
-        "warmup_steps": min(options.warmup, 0.999999),
-        "weight_decay": options.weight_decay,
-        "adam_beta2": options.adam_beta2,
-        "max_grad_norm": options.max_grad_norm,
-        "optim": "adamw_torch_fused",
-        "max_length": options.max_length,
-        "bf16": cuda if options.bf16 == "auto" else options.bf16 == "on",
-        "fp16": False,
-        "use_cpu": not cuda,
-        "activation_checkpointing": student.info.parameters >= BILLION if recompute == "auto" else recompute == "on",
-        "seed": fit.seed,
-        "data_seed": fit.seed,
-        "logging_strategy": "steps",
-        "logging_steps": max(1, steps // options.log_points),
-        "save_strategy": "no",
-        "save_total_limit": 2,
-        "eval_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": cuda,
-        **fit.config,
-    }
-
-
-def _adapter(options: TrainingOptions) -> Any:
-    if not options.lora_rank:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=options.lora_rank,
-        lora_alpha=options.lora_alpha,
-        lora_dropout=options.lora_dropout,
-        target_modules=options.lora_targets,
-        task_type="CAUSAL_LM",
-    )
-
-
-def curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """The training curve from a trainer's log: entries with a loss, numbers only."""
-    return [{name: float(value) for name, value in entry.items() if isinstance(value, int | float)} for entry in history if "loss" in entry]
+        write_rows(scratch, fill_up(fit.columns, fit.kind, spread))
+        resume = checkpoints.latest_of_form(sharded=True)
+        job = make_job(base, fit, options, spread, checkpoints.uri, checkpoints.key)
+        job = msgspec.structs.replace(job, output=str(output), folder=str(checkpoints.folder), resume=str(resume or ""))
+        write_job(scratch, job)
+        launch.run(scratch, job, tell)
+        return read_result(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
