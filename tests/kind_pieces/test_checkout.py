@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.images import REPOSITORIES, Image, add_to_table
+from pipelines.images import REPOSITORIES, Image, add_to_table, version
 from tests.conftest import ROOT
 from tests.kind.deploy import LAYERS, Checkout
 from tests.kind.images import main
@@ -22,7 +22,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     folder = tmp_path_factory.mktemp("git")
     table = folder / "images.json"
     for name, repository in REPOSITORIES.items():
-        add_to_table(Image(name=name, version="abc", reference=f"{repository}:abc"), str(table))
+        add_to_table(Image(name=name, version=version(name), reference=f"{repository}:{version(name)}"), str(table))
     made = Checkout(kustomize.checkout(folder))
     made.release(table)
     return made
@@ -45,7 +45,7 @@ def resources(checkout: Checkout, layer: str) -> list[dict[str, object]]:
 
 def test_every_layer_builds_with_our_released_images(built: Checkout) -> None:
     text = "".join(built.build(layer) for layer in LAYERS)
-    assert "tutorloop/sync-python:abc" in text and "tutorloop/offline-teacher-python:abc" in text
+    assert f"tutorloop/sync-python:{version('sync')}" in text and f"tutorloop/offline-teacher-python:{version('offline-teacher')}" in text
     assert "symbolic" not in text
 
 
@@ -53,7 +53,7 @@ def test_the_released_package_is_that_of_the_tests_profile(built: Checkout) -> N
     [package] = (built.overlay / "release" / "packages").glob("orca-math-*.yaml")
     spec, platform = yaml.load_all(package.read_text(), Loader=yaml.CSafeLoader)
     assert spec["root"]["inputDefinitions"]["parameters"]["sampling"]["defaultValue"]["chunk_size"] == 8
-    assert "tutorloop/trainer-python:abc" in package.read_text()
+    assert f"tutorloop/trainer-python:{version('trainer')}" in package.read_text()
     assert platform["platforms"]["kubernetes"]
 
 
