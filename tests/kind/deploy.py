@@ -12,7 +12,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.kind.cluster import Kubectl
-from tests.kind.commands import CommandError, run, say
+from tests.kind.commands import CommandError, WaitError, run, say, wait_until
 from tests.kind.images import put_mirror
 from tests.kind.settings import Settings
 
@@ -164,11 +164,19 @@ class Deployment:
                     raise CommandError(f"{name} does not come up\n{error}\n{troubles(self.kubectl, namespace)}") from error
 
     def _wait_for_job(self, job: str, namespace: str) -> None:
-        try:
-            self.kubectl.wait(f"job/{job}", "Complete", namespace, seconds=self._patient(600))
-        except CommandError as error:
-            said = _attempt(lambda: self.kubectl("logs", f"job/{job}", "--namespace", namespace, "--tail", "50"))
-            raise CommandError(f"the job {job} is not done\n{error}\nits log:\n{said}\n{troubles(self.kubectl, namespace)}") from error
+        def done() -> bool:
+            conditions = self.kubectl.get("job", namespace, name=job).get("status", {}).get("conditions", [])
+            states = {condition["type"] for condition in conditions if condition["status"] == "True"}
+            # `kubectl wait` for success would go on waiting for a job that has failed.
+            if "Failed" in states:
+                raise WaitError(f"the job {job} has failed\n{self._said(job, namespace)}")
+            return "Complete" in states
+
+        wait_until(f"the job {job} to be done", done, self._patient(600), describe=lambda: self._said(job, namespace))
+
+    def _said(self, job: str, namespace: str) -> str:
+        log = _attempt(lambda: self.kubectl("logs", f"job/{job}", "--namespace", namespace, "--tail", "50"))
+        return f"its log:\n{log}\n{troubles(self.kubectl, namespace)}"
 
 
 def troubles(kubectl: Kubectl, namespace: str) -> str:

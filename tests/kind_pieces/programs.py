@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class Programs:
         """What was written to each call's standard input."""
         return [call["read"] for call in self._noted()]
 
-    def _noted(self) -> list[dict[str, list[str]]]:
+    def _noted(self) -> list[dict[str, Any]]:
         path = self.folder / "calls.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

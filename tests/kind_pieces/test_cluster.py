@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kind.cluster import Kind, Kubectl
-from tests.kind.commands import CommandError
+from tests.kind.commands import CommandError, WaitError
 from tests.kind.deploy import Checkout, Deployment, build_images, troubles
 from tests.kind.settings import Settings
 from tests.kind_pieces.programs import Programs
@@ -111,7 +111,12 @@ def deployment(kind: Kind) -> Deployment:
     return Deployment(Built(Path("/nowhere")), kind.kubectl, Settings())
 
 
+def job(state: str) -> str:
+    return json.dumps({"status": {"conditions": [{"type": state, "status": "True"}]}})
+
+
 def test_layers_come_in_order_each_when_the_one_before_works(programs: Programs, deployment: Deployment) -> None:
+    programs.answers("get job", out=job("Complete"))
     deployment.all()
     assert [call.removeprefix(f"kubectl {FLAGS} ").split(" --")[0] for call in programs.calls()] == [
         "apply",
@@ -119,12 +124,12 @@ def test_layers_come_in_order_each_when_the_one_before_works(programs: Programs,
         "delete job minio-setup",
         "apply",
         "rollout status statefulset/minio",
-        "wait job/minio-setup",
+        "get job minio-setup",
         "apply",
         "rollout status deployment/ml-pipeline",
         "delete job tutorloop-sync",
         "apply",
-        "wait job/tutorloop-sync",
+        "get job tutorloop-sync",
     ]
     assert [text for text in programs.read() if text] == list(LAYERS.values())
 
@@ -152,13 +157,21 @@ def test_a_server_that_does_not_come_up_is_named_with_what_its_pods_say(programs
         assert text in message
 
 
-def test_a_job_that_is_not_done_is_told_with_its_log(programs: Programs, deployment: Deployment) -> None:
-    programs.answers("wait job", err="timed out", status=1)
+def test_a_job_that_has_failed_is_told_at_once_with_its_log(programs: Programs, deployment: Deployment) -> None:
+    programs.answers("get job", out=job("Failed"))
     programs.answers("logs job/tutorloop-sync", out="error: the pipeline is gone")
     programs.answers("get pods", err="the server is away", status=1)
-    with pytest.raises(CommandError, match="the pipeline is gone") as caught:
+    with pytest.raises(WaitError, match=r"tutorloop-sync has failed(.|\n)*the pipeline is gone") as caught:
         deployment.schedules()
     assert "cannot be told" in str(caught.value) and "the server is away" in str(caught.value)
+
+
+def test_a_job_that_takes_too_long_is_told_with_its_log(programs: Programs, kind: Kind) -> None:
+    programs.answers("get job", out='{"status": {}}')
+    programs.answers("logs job/tutorloop-sync", out="waiting for Kubeflow")
+    programs.answers("get pods", out='{"items": []}')
+    with pytest.raises(WaitError, match=r"tutorloop-sync to be done(.|\n)*waiting for Kubeflow"):
+        Deployment(Built(Path("/nowhere")), kind.kubectl, Settings(patience=0.001)).schedules()
 
 
 def test_pods_that_are_well_are_no_trouble(programs: Programs, kind: Kind) -> None:

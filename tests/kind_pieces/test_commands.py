@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_a_program_that_is_missing_is_named() -> None:
 
 
 def test_waiting_gives_what_came() -> None:
-    answers = iter([None, [], "there"])
+    answers: Iterator[str | None] = iter([None, "", "there"])
     assert wait_until("it", lambda: next(answers), 5, every=0.01) == "there"
 
 

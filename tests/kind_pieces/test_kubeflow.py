@@ -25,7 +25,7 @@ PACKAGE = COMPILED / "orca_math.yaml"
 def lab(programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Kubeflow, Runs, Direct]]:
     """A Kubeflow, its double and the way to it."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     with serving_runs() as (double, runs):
         way = Direct(double.url)
         yield Kubeflow(way, Kubectl("lab"), patience_s=20), runs, way
