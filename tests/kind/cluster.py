@@ -119,7 +119,8 @@ class Kind:
             yaml.safe_dump(TWO_NODES, file)
             file.flush()
             command = ["kind", "create", "cluster", "--name", self.name, "--image", node_image, "--config", file.name]
-            run([*command, "--kubeconfig", str(self.kubeconfig), "--wait", f"{seconds:g}s"], seconds=seconds + 300)
+            # Retained when it does not come up: its logs say why. Whoever made it removes it.
+            run([*command, "--kubeconfig", str(self.kubeconfig), "--wait", f"{seconds:g}s", "--retain"], seconds=seconds + 300)
         try:
             self.kubectl("taint", "nodes", "--all", f"{CONTROL_PLANE}:NoSchedule-")
         except CommandError as error:

@@ -62,38 +62,46 @@ def table(settings: Settings) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kubectl(settings: Settings, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def kind(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kind]:
+    """The kind cluster that will be made or found.
+
+    It is removed here and not where it is made: a fixture that fails is over at once, and what it leaves is to be looked at first.
+    """
+    needed = ["kubectl"] if settings.context else ["kubectl", "kind", "docker"]
+    missing = [name for name in needed if shutil.which(name) is None]
+    if missing:
+        pytest.fail(f"not installed: {', '.join(missing)} (tests/kind/README.md says what is needed)", pytrace=False)
+    cluster = Kind(settings.name, tmp_path_factory.mktemp("kube") / "config")
+    _clusters.append((Kubectl(settings.context) if settings.context else cluster.kubectl, settings))
+    yield cluster
+    _clusters.clear()
+    if settings.context:
+        return
+    if settings.keep or settings.existing:
+        say(f"the cluster stays: kind export kubeconfig --name {settings.name}")
+    else:
+        cluster.delete()
+
+
+@pytest.fixture(scope="session")
+def kubectl(settings: Settings, kind: Kind, table: Path) -> Kubectl:
     """The cluster, with all images that it will not fetch itself."""
     from pipelines.images import read_table
 
-    missing = [name for name in ("kubectl", *(() if settings.context else ("kind", "docker"))) if shutil.which(name) is None]
-    if missing:
-        pytest.fail(f"not installed: {', '.join(missing)} (tests/kind/README.md says what is needed)", pytrace=False)
     if settings.context:
         found = Kubectl(settings.context)
         found("version", seconds=60)
-        _clusters.append((found, settings))
-        yield found
-        return
-    kind = Kind(settings.name, tmp_path_factory.mktemp("kube") / "config")
+        return found
     if settings.existing:
         kind.export()
     else:
         # One that an earlier test left behind is not what is asked for.
         kind.delete()
         kind.create(settings.node_image, seconds=600 * settings.patience)
-    _clusters.append((kind.kubectl, settings))
-    try:
-        for archive in settings.archives:
-            kind.load_archive(archive)
-        kind.load_images([image.reference for image in read_table(str(table)).images])
-        yield kind.kubectl
-    finally:
-        _clusters.clear()
-        if settings.keep or settings.existing:
-            say(f"the cluster stays: kind export kubeconfig --name {settings.name}")
-        else:
-            kind.delete()
+    for archive in settings.archives:
+        kind.load_archive(archive)
+    kind.load_images([image.reference for image in read_table(str(table)).images])
+    return kind.kubectl
 
 
 @pytest.fixture(scope="session")

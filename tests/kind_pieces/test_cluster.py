@@ -27,7 +27,7 @@ def test_a_new_cluster_has_two_nodes_that_take_pods_and_leaves_the_users_kubecon
     kind.create("kindest/node:v1.36.1", seconds=60)
     created, tainted = programs.calls()
     assert created.startswith("kind create cluster --name lab --image kindest/node:v1.36.1 --config ")
-    assert created.endswith("--kubeconfig /nowhere/config --wait 60s")
+    assert created.endswith("--kubeconfig /nowhere/config --wait 60s --retain")
     assert tainted == f"kubectl {FLAGS} taint nodes --all node-role.kubernetes.io/control-plane:NoSchedule-"
 
 
