@@ -1,37 +1,92 @@
-"""The pods that Kubeflow makes of a run: they are in no manifest, and the manifests are there for them."""
+"""The pods that Kubeflow makes of a run: they are in no manifest, and the manifests are there for them.
+
+What they are given and how they are labelled is read from the compiled package of the 7B profile.
+"""
 
 from __future__ import annotations
 
-from tests.manifests.objects import Object
+from functools import cache
 
-KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
-STAGES = {"preflight": "tutorloop-store", "solving": "tutorloop-store", "sft": "tutorloop-store", "promotion": "tutorloop-publisher"}
-"""Stages that stand for all, and the Secret that each reads the object store with."""
+from tests.conftest import ROOT
+from tests.manifests.objects import Object, read_yaml
 
-WITH_TEACHER = {"preflight", "solving"}
+PACKAGE = ROOT / "pipelines" / "compiled" / "orca_math_7b.yaml"
+OPTIONAL = {"tutorloop-hub", "tutorloop-pushgateway"}
+"""Secrets that a cluster may do without. A task takes any as optional, so that it can say itself what is missing."""
+
+STAGE = "tutorloop.dev/stage"
+ENVIRONMENT = "tutorloop-environment"
+TEACHER = "tutorloop-teacher"
 
 
-def _pod(name: str, labels: dict[str, str], environment: list[Object], account: str) -> Object:
-    container = {"name": "main", "env": environment, "envFrom": [{"configMapRef": {"name": "tutorloop-environment"}}]}
+@cache
+def executors() -> dict[str, Object]:
+    """Stage to the pod settings of its task, with its container."""
+    pipeline, platform = read_yaml(PACKAGE.read_text())
+    containers = {name: part.get("container", {}) for name, part in pipeline["deploymentSpec"]["executors"].items()}
+    found = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items()
+    return {settings["podMetadata"]["labels"][STAGE]: {**settings, "container": containers[name]} for name, settings in found}
+
+
+def environment_keys() -> set[str]:
+    """Keys of the ConfigMap with the environment that some task reads."""
+    maps = [part for settings in executors().values() for part in settings["configMapAsEnv"] if part["configMapName"] == ENVIRONMENT]
+    return {entry["configMapKey"] for part in maps for entry in part["keyToEnv"]}
+
+
+def stages_with(secret: str) -> set[str]:
+    """Stages whose tasks are given a Secret."""
+    return {stage for stage, settings in executors().items() if secret in {part["secretName"] for part in settings["secretAsEnv"]}}
+
+
+def _resources(settings: Object) -> Object:
+    """What Kubernetes is asked for; KFP writes only what the package names."""
+    given = settings["container"].get("resources", {})
+    resources: Object = {"requests": {}, "limits": {}}
+    for part, words in (("requests", "Request"), ("limits", "Limit")):
+        for name, word in (("cpu", "Cpu"), ("memory", "Memory")):
+            if value := given.get(f"resource{word}{words}"):
+                resources[part][name] = value
+    if accelerator := given.get("accelerator"):
+        resources["limits"][accelerator["resourceType"]] = accelerator["resourceCount"]
+        resources["requests"][accelerator["resourceType"]] = accelerator["resourceCount"]
+    return resources
+
+
+def _pod(name: str, labels: dict[str, str], settings: Object) -> Object:
+    environment = {"env": _environment(settings), "envFrom": [{"configMapRef": {"name": ENVIRONMENT}}]}
+    container = {"name": "main", **environment, "resources": _resources(settings)}
     metadata = {"name": name, "namespace": "kubeflow", "labels": labels}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"serviceAccountName": account, "containers": [container]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"serviceAccountName": "tutorloop-run", "containers": [container]},
+    }
 
 
-def _from_secret(variable: str, secret: str, key: str) -> Object:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+def _environment(settings: Object) -> list[Object]:
+    return [
+        {
+            "name": entry["envVar"],
+            "valueFrom": {
+                "secretKeyRef": {"name": part["secretName"], "key": entry["secretKey"], "optional": part["secretName"] in OPTIONAL},
+            },
+        }
+        for part in settings["secretAsEnv"]
+        for entry in part["keyToEnv"]
+    ]
+
+
+@cache
+def task_names() -> frozenset[str]:
+    """Names of the pods of a run."""
+    return frozenset({"run-driver", *(f"run-{stage}" for stage in executors())})
 
 
 def run_pods() -> list[Object]:
-    """A driver of Kubeflow's, a task of several stages, and a node of a training on several."""
+    """A driver of Kubeflow's, a task of each stage, and a node of a training on several."""
     workflow = {"workflows.argoproj.io/workflow": "run-1", "pipeline/runid": "1"}
-    pods = [_pod("run-driver", workflow, [], "tutorloop-run")]
-    for stage, secret in STAGES.items():
-        environment = [_from_secret(variable, secret, key) for key, variable in KEYS.items()]
-        if stage in WITH_TEACHER:
-            environment.append(_from_secret("TUTORLOOP_TEACHER_API_KEY", "tutorloop-teacher", "api-key"))
-        pods.append(_pod(f"run-{stage}", {**workflow, "tutorloop.dev/stage": stage}, environment, "tutorloop-run"))
-    nodes = {"jobset.sigs.k8s.io/jobset-name": "sft-1"}
-    pods.append(
-        _pod("trainjob-node", nodes, [_from_secret(variable, "tutorloop-store", key) for key, variable in KEYS.items()], "tutorloop-run")
-    )
-    return pods
+    tasks = [_pod(f"run-{stage}", {**workflow, **settings["podMetadata"]["labels"]}, settings) for stage, settings in executors().items()]
+    node = _pod("trainjob-node", {"jobset.sigs.k8s.io/jobset-name": "sft-1"}, executors()["sft"])
+    return [_pod("run-driver", workflow, {"secretAsEnv": [], "container": {}}), *tasks, node]

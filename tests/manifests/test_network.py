@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.manifests.conftest import Build
 from tests.manifests.network import Peer, allowed, peer
 from tests.manifests.objects import Cluster, Object, workload
-from tests.manifests.run_pods import STAGES, run_pods
+from tests.manifests.run_pods import TEACHER, executors, run_pods, stages_with, task_names
 from tests.manifests.sample import REMOVED, changed, cluster
 
-TASKS = {f"run-{name}" for name in ("driver", *STAGES)}
+TASKS = task_names()
 TEACHERS = {"offline-teacher": 8000, "vllm-teacher": 8000}
 
 FLOWS: set[tuple[str, str, int]] = {
@@ -44,7 +44,9 @@ WITHIN_KUBEFLOW = {("ml-pipeline-ui", "ml-pipeline", 8888), ("ml-pipeline-persis
 """Some of what Kubeflow's own parts need of one another; they are not kept apart."""
 
 INTERNET = Peer(address="93.184.215.14")
-MAY_REACH_THE_INTERNET = {"kind": set(), "production": {"vllm-teacher", "run-preflight", "run-solving"}}
+READ_A_HUB = {"base-model", "collect-seeds", "collect-benchmarks", "sources-version"}
+OUTSIDE = {f"run-{stage}" for stage in READ_A_HUB | stages_with(TEACHER)}
+MAY_REACH_THE_INTERNET = {"kind": set(), "production": {"vllm-teacher", *OUTSIDE}}
 
 
 def _peers(overlay: Cluster) -> dict[str, Peer]:
@@ -85,6 +87,11 @@ def test_every_flow_has_both_ends_in_some_overlay(build: Build) -> None:
     names = {item["metadata"]["name"] for part in ("kind", "production") for item in build(f"overlays/{part}").items}
     names |= {item["metadata"]["name"] for item in run_pods()}
     assert {name for source, target, _ in FLOWS for name in (source, target)} <= names
+
+
+def test_stages_are_called_what_tasks_are_labelled_with() -> None:
+    assert executors().keys() >= READ_A_HUB
+    assert stages_with(TEACHER) >= {"preflight", "solve", "synthesize", "judge"}
 
 
 def test_everybody_of_ours_and_every_task_finds_names(overlay: Cluster) -> None:

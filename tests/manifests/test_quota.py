@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tests.manifests.objects import Cluster, Object
+from tests.manifests.policies import quantity
 from tests.manifests.quota import above_default, asked, exceeded
+from tests.manifests.run_pods import task_names
 from tests.manifests.sample import changed, cluster
 
 QUOTA: Object = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quota", "namespace": "home"}}
@@ -26,6 +28,16 @@ def test_a_default_limit_below_a_request_is_noticed() -> None:
     limits: Object = {"kind": "LimitRange", "metadata": {"name": "limits", "namespace": "home"}}
     assert list(above_default(Cluster([*items, {**limits, "spec": {"limits": [{"default": {"memory": "1Gi"}}]}}])))
     assert not list(above_default(Cluster([*items, {**limits, "spec": {"limits": [{"default": {"memory": "2Gi"}}]}}])))
+
+
+def test_every_task_of_a_run_fits_by_itself(overlay: Cluster) -> None:
+    [quota] = [item for item in overlay.of("ResourceQuota") if item["metadata"]["namespace"] == "kubeflow"]
+    others = asked(overlay, "kubeflow")
+    for task in (work for work in overlay.workloads if work.identity.name in task_names()):
+        [container] = task.containers
+        for name, request in container["resources"]["requests"].items():
+            limit = quantity(quota["spec"]["hard"].get(f"requests.{name}", "1P"))
+            assert quantity(request) + others.get(f"requests.{name}", 0.0) <= limit, f"{task.identity}: {name}"
 
 
 def test_a_gpu_is_left_for_runs(overlay: Cluster) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.manifests.conftest import OVERLAYS, Build, whole
 from tests.manifests.objects import Cluster
 from tests.manifests.references import CHECKS
+from tests.manifests.run_pods import ENVIRONMENT, environment_keys
 from tests.manifests.sample import changed, cluster
 
 POD = "spec/template/spec"
@@ -56,6 +57,12 @@ def test_everything_that_is_named_is_there(overlay: Cluster, check: str) -> None
 def test_options_bring_what_they_name(options: Cluster, check: str) -> None:
     complaints = list(CHECKS[check](options))
     assert not complaints, "\n".join(complaints)
+
+
+def test_tasks_read_all_of_the_environment(overlay: Cluster) -> None:
+    item = overlay.get("ConfigMap", "kubeflow", ENVIRONMENT)
+    assert item is not None
+    assert item["data"].keys() <= environment_keys()
 
 
 def test_network_policies_speak_of_pods_that_there_are(build: Build) -> None:

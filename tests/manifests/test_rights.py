@@ -31,13 +31,11 @@ USES: dict[tuple[str, str, str, str], dict[str, str]] = {
     ("tutorloop-trainjobs", "trainer.kubeflow.org", "trainjobs", ""): {
         "create": "sft and preference_tuning on several nodes",
         "get": "the same: has it ended",
-        "list": "the same: one left by a try that died",
-        "watch": "the same: waiting for its end",
-        "delete": "the same: removing it",
+        "delete": "the same: one that failed, before it is started again",
     },
     ("tutorloop-trainjobs", "", "pods", ""): {
-        "get": "sft and preference_tuning: which node failed",
-        "list": "the same",
+        "get": "sft and preference_tuning: their own pod, whose settings the nodes are given",
+        "list": "the same: which node failed",
     },
     ("tutorloop-trainjobs", "", "pods/log", ""): {"get": "sft and preference_tuning: what the node that failed said"},
 }

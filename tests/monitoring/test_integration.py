@@ -64,13 +64,14 @@ class Monitoring:
 
 
 def rendered_config(folder: Path, pushgateway: str, alertmanager: str) -> Path:
-    """A copy of the real configuration with other addresses and intervals, and nothing else."""
+    """A copy of the real configuration with other addresses and intervals, without the store and Kubeflow, and nothing else."""
     shutil.copytree(files.FOLDER / "rules", folder / "rules")
     alerts = folder / "rules" / "alerts.yaml"
     alerts.write_text(alerts.read_text().replace("for: 2m", "for: 2s"))
     config = yaml.safe_load(files.PROMETHEUS.read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    [scrape], [manager] = config["scrape_configs"], config["alerting"]["alertmanagers"]
+    [scrape] = config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] == "pushgateway"]
+    [manager] = config["alerting"]["alertmanagers"]
     for where, address in ((scrape, pushgateway), (manager, alertmanager)):
         where["static_configs"] = [{"targets": [address.removeprefix("http://")]}]
     path = folder / "prometheus.yml"
