@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.cluster import ClusterOptions, parse_cluster
-from pipelines.parameters import load
+from pipelines.cluster import parse_cluster
+from pipelines.parameters import RunOptions, load
+
+if TYPE_CHECKING:
+    from pipelines.task_settings import TaskSettings
 
 COMPILED = Path(__file__).resolve().parent / "compiled"
 KEPT = {"orca_math.yaml": "tiny", "orca_math_7b.yaml": "orca_math_7b"}
 """Packages that are kept in Git, and the profiles that their rounds and pods are of."""
+TRAINING_TASKS = {"sft": "sft", "preference_tuning": "tune"}
+"""Sections of the stages that may train on several nodes, and the names of their tasks."""
 
 
-def compile_orca_math(out: Path, rounds: int, cluster: ClusterOptions | None = None) -> None:
-    """Compile the Orca-Math pipeline with ``rounds`` practice rounds, for pods as ``cluster`` says, to ``out``."""
+def compile_orca_math(out: Path, rounds: int) -> None:
+    """Compile the Orca-Math pipeline with ``rounds`` practice rounds to ``out``."""
+    _compile(out, rounds, None)
+
+
+def compile_profile(out: Path, options: RunOptions) -> None:
+    """Compile the Orca-Math pipeline with a profile's rounds, for pods as its ``cluster`` section says, to ``out``."""
+    from pipelines.task_settings import TaskSettings
+
+    launchers = (task for section, task in TRAINING_TASKS.items() if int(options.sections[section].get("nodes", 1)) > 1)
+    _compile(out, options.rounds, TaskSettings(parse_cluster(options.cluster), frozenset(launchers)))
+
+
+def _compile(out: Path, rounds: int, settings: TaskSettings | None) -> None:
     from kfp.compiler import Compiler
 
     from pipelines.orca_math import build
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(build(rounds, cluster), str(out))
+    Compiler().compile(build(rounds, settings), str(out))
 
 
 def package_for(rounds: int, folder: Path) -> Path:
@@ -42,5 +60,4 @@ def package_digest(text: str) -> str:
 
 if __name__ == "__main__":
     for name, profile in KEPT.items():
-        options = load(profile)
-        compile_orca_math(COMPILED / name, options.rounds, parse_cluster(options.cluster))
+        compile_profile(COMPILED / name, load(profile))

@@ -363,18 +363,17 @@ def teaching(rounds: int, settings: TaskSettings):
     return teach
 
 
-def build(rounds: int = ROUNDS, cluster: ClusterOptions | None = None):
+def build(rounds: int = ROUNDS, settings: TaskSettings | None = None):
     """Build the pipeline with its practice rounds unrolled.
 
     Args:
         rounds: Number of practice rounds, 1 or more.
-        cluster: How its tasks run on a cluster.
+        settings: Of its tasks.
 
     Returns:
         The pipeline, ready for the KFP compiler.
     """
-    cluster = cluster or ClusterOptions()
-    settings = TaskSettings(cluster)
+    settings = settings or TaskSettings(ClusterOptions())
     teach = teaching(rounds, settings)
 
     @dsl.pipeline(
@@ -428,7 +427,7 @@ def build(rounds: int = ROUNDS, cluster: ClusterOptions | None = None):
                     preference_tuning=preference_tuning,
                     evaluation=evaluation,
                     promotion=promotion,
-                    cluster=msgspec.to_builtins(cluster),
+                    cluster=msgspec.to_builtins(settings.cluster),
                     responses=responses,
                     checkpoints=checkpoints,
                     models=models,

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 
 from pipelines import images
-from pipelines.cluster import parse_cluster
-from pipelines.compile import compile_orca_math, package_digest
+from pipelines.compile import compile_profile, package_digest
 from pipelines.images import ImageTable
 from pipelines.parameters import RunOptions, pipeline_arguments, uses_vllm
 
@@ -41,7 +40,7 @@ def finished_package(options: RunOptions, table: ImageTable, *, profile: str, st
     """
     with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
         out = Path(scratch) / "package.yaml"
-        compile_orca_math(out, options.rounds, parse_cluster(options.cluster))
+        compile_profile(out, options)
         text = images.resolve(out.read_text(), table, vllm=uses_vllm(options))
     addresses = {**STORES, **(stores or {})}
     defaults = pipeline_arguments(options, stores=addresses, profile=profile, pipeline_digest=package_digest(text))

@@ -25,6 +25,8 @@ from pipelines.package import finished_package
 from pipelines.parameters import RunOptions
 
 CONFIG_MAP = "tutorloop-packages"
+LIMIT = 1_000_000
+"""Bytes that Kubernetes takes in a ConfigMap, with a margin."""
 NAMESPACE = "tutorloop"
 KUBEFLOW = "kubeflow"
 NOTE = "# Written by `tutorloop release`.\n"
@@ -43,7 +45,7 @@ def release(overlay: Path, profiles: Mapping[str, RunOptions], table: ImageTable
 
     Raises:
         InputError: There is no such overlay.
-        ParameterError: Two profiles name the same pipeline, or an image is missing in the table.
+        ParameterError: Two profiles name the same pipeline, the packages are too long together, or an image is missing in the table.
     """
     if not (overlay / "kustomization.yaml").is_file():
         raise InputError("is not an overlay: it has no kustomization.yaml", overlay, hint="give a folder below manifests/overlays")
@@ -75,6 +77,8 @@ def _packages(profiles: Mapping[str, RunOptions], table: ImageTable) -> dict[str
         if name in found:
             raise ParameterError("cluster.pipeline", name, f"another name in {profile}: two profiles of a release have this one")
         found[name] = finished_package(options, table, profile=profile)
+    if (size := sum(map(len, found.values()))) > LIMIT:
+        raise ParameterError("--profile", ", ".join(profiles), f"packages of {LIMIT} bytes in all, which a ConfigMap can hold, not {size}")
     return found
 
 

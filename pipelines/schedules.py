@@ -109,7 +109,7 @@ class Folder:
 
 
 def read_folder(folder: Path) -> Folder:
-    """Read all schedules of a folder. One that is wrong does not keep the others from being read.
+    """Read all schedules of a folder; Kubernetes resources beside them are none. One that is wrong keeps no other from being read.
 
     Raises:
         InputError: There is no such folder.
@@ -121,7 +121,10 @@ def read_folder(folder: Path) -> Folder:
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         if path.name != KUSTOMIZATION:
             try:
-                declared = read(path)
+                documents = _documents(path)
+                if documents and all(isinstance(item, dict) and {"apiVersion", "kind"} <= item.keys() for item in documents):
+                    continue
+                declared = _declared(documents, path)
                 found[declared.schedule.name].append((path, declared))
             except TutorLoopError as error:
                 result.errors.append(error)
@@ -140,11 +143,19 @@ def read(path: Path) -> Declared:
     Raises:
         InputError: Says what is wrong with the file.
     """
+    return _declared(_documents(path), path)
+
+
+def _documents(path: Path) -> list[Any]:
     try:
-        values = yaml.load(path.read_bytes(), Loader=YamlLoader)
+        return list(yaml.load_all(path.read_bytes(), Loader=YamlLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(f"not YAML: {error}", path, mark.line + 1 if mark else 0, "correct the file") from error
+
+
+def _declared(documents: list[Any], path: Path) -> Declared:
+    values = documents[0] if len(documents) == 1 else None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise InputError("not a schedule", path, hint="give name, pipeline, profile, stores and cron, one schedule a file")
     try:

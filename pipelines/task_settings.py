@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 from kfp import dsl, kubernetes
 
 from pipelines.cluster import VARIABLES, ClusterOptions, Kind, PodOptions
@@ -17,9 +18,16 @@ LABELS = "tutorloop.dev"
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """Settings of the tasks of one pipeline."""
+    """Settings of the tasks of one pipeline.
+
+    Attributes:
+        cluster: Of the profile.
+        launchers: Names of the training tasks that let nodes of their own train (Kubeflow Trainer): their pods only wait, and then
+            handle the model's files.
+    """
 
     cluster: ClusterOptions
+    launchers: frozenset[str] = frozenset()
 
     def configure(
         self,
@@ -50,7 +58,11 @@ class TaskSettings:
         retry = self.cluster.retry
         if retried and retry.times:
             task.set_retry(retry.times, backoff_duration=retry.wait, backoff_factor=retry.factor, backoff_max_duration=retry.longest)
-        self._pod(task, getattr(self.cluster.pods, kind))
+        pods = self.cluster.pods
+        if task.component_spec.name in self.launchers:
+            self._pod(task, msgspec.structs.replace(pods.model, timeout_s=pods.training.timeout_s))
+        else:
+            self._pod(task, getattr(pods, kind))
         self._labels(task)
         self._environment(task, kind, publishes=publishes, asks_teacher=asks_teacher or kind == "teacher")
         return task

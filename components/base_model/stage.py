@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from components.core.errors import ParameterError, StoreError
-from components.core.model_files import hand_on
+from components.core.model_files import INFO, hand_on
 from components.core.records import Demonstration, Problem, normalise_question, problem_id, read_records, write_records
 from components.core.stage import StageRun
 from components.core.store import fetched
 from components.student.chat import Chat
 from components.student.hardware import prepare
-from components.student.load import INFO, ModelInfo, load_gguf, load_pretrained, localise, package_file, read_info, save_student
+from components.student.load import ModelInfo, load_gguf, load_pretrained, localise, package_file, read_info, save_student
 from components.student.options import StudentOptions
 
 NAME = "M0"

@@ -60,8 +60,8 @@ class Checkpoints:
     def latest_of_form(self, *, sharded: bool) -> Path | None:
         """As ``latest``, if it is one that the coming training can go on from: of one process, or of several.
 
-        A checkpoint of several processes serves any number of several; one of the other form is left alone until a new one
-        replaces it.
+        A checkpoint of several processes serves any number of several. One of the other form is given up: its number of steps would
+        make it look newer than those that are to come.
         """
         found = self.latest()
         if found is None or sharded == any(found.glob("pytorch_model_fsdp*")):

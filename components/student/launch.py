@@ -64,6 +64,9 @@ def run(folder: Path, job: Job, tell: Callable[[dict[str, Any]], None], place: P
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     # accelerate keeps a user's own settings there, which are not part of the job.
     environment = {**os.environ, "PYTHONPATH": path, "HF_HOME": str(folder / "hub"), "PYTHONUNBUFFERED": "1"}
+    if job.options["device"] == "cpu":
+        # torch would shard over GPUs that it sees.
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     # The processes read from this pipe and end when it closes: none outlives this one, whatever kills it.
     reading, writing = os.pipe()
     try:

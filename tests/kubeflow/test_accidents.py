@@ -59,12 +59,16 @@ def test_files_that_are_no_schedules(git: Git, double: Double) -> None:
     (git.schedules / "list.yaml").write_text("- 1\n")
     (git.schedules / "broken.yaml").write_text("name: a\n  cron: [\n")
     (git.schedules / "several.yaml").write_text("name: a\n---\nname: b\n")
-    (git.schedules / "kustomization.yaml").write_text("kind: Kustomization\n")
+    (git.schedules / "kustomization.yaml").write_text("resources: [job.yaml]\n")
+    (git.schedules / "job.yaml").write_text("{apiVersion: batch/v1, kind: Job}\n---\n{apiVersion: batch/v1, kind: CronJob}\n")
+    (git.schedules / "empty.yaml").write_text("")
     git.schedule("twin").rename(git.schedules / "first.yaml")
     git.schedule("twin")
     told = git.sync(double.url, code=1).stderr
-    assert all(name in told for name in ("list.yaml", "broken.yaml, line 2", "several.yaml", "several schedules are called 'twin'"))
-    assert "kustomization" not in told and not named(double, "twin")
+    assert all(
+        name in told for name in ("list.yaml", "empty.yaml", "broken.yaml, line 2", "several.yaml", "several schedules are called 'twin'")
+    )
+    assert "kustomization" not in told and "job.yaml" not in told and not named(double, "twin")
     assert named(double, "weekly")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,8 @@ def test_stand_ins_have_all_objects(tmp_path: Path, base: str) -> None:
     built = {identify(item) for item in kustomize.build(tmp_path)} if kustomize.command() else set()
     expected = {Identity(kind, "" if namespace == "-" else namespace, name) for _, kind, namespace, name in (key.split() for key in known)}
     assert not built or built == expected
+
+
+@pytest.mark.skipif("KFP_MANIFESTS" not in os.environ, reason="KFP_MANIFESTS and ARGO_MANIFESTS name no local copies (manifests/build.py)")
+def test_stand_ins_know_what_kubeflow_brings(tmp_path: Path) -> None:
+    assert kubeflow.describe_bases(tmp_path / "checkout") == kubeflow.facts()

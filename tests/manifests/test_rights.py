@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.manifests.conftest import OVERLAYS, Build, whole
 from tests.manifests.objects import Cluster, Identity, Object, identify, is_ours
 from tests.manifests.sample import changed, cluster
@@ -96,6 +98,36 @@ def test_rights_are_those_that_somebody_uses(build: Build) -> None:
     expected = {(*key, verb) for key, verbs in USES.items() for verb in verbs}
     assert found == expected
     assert all(reason for verbs in USES.values() for reason in verbs.values())
+
+
+RESOURCES = {
+    "namespaced_pod": ("", "pods"),
+    "namespaced_pod_log": ("", "pods/log"),
+    "namespaced_resource_quota": ("", "resourcequotas"),
+    "node": ("", "nodes"),
+    "namespaced_custom_object": ("trainer.kubeflow.org", "trainjobs"),
+}
+"""What a method of the Kubernetes client ends in, and what it is called on."""
+
+CALL = re.compile(r"\.(read|get|list|create|delete|patch|replace|watch)_((?:namespaced|cluster)_\w+|node)\b")
+
+
+def _called() -> set[tuple[str, str, str]]:
+    """Group, resource and verb of every call of the Kubernetes client in our code."""
+    calls = {
+        call for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py") for call in CALL.findall(path.read_text())
+    }
+    return {(*RESOURCES[target], "get" if verb == "read" else verb) for verb, target in calls}
+
+
+def test_our_rights_are_what_our_code_calls() -> None:
+    ours = {
+        (group, resource, verb)
+        for (_, group, resource, _), verbs in USES.items()
+        for verb, reason in verbs.items()
+        if not reason.startswith(("KFP", "Argo"))
+    }
+    assert ours == _called()
 
 
 def test_nobody_may_do_anything(build: Build) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.package import STORES
 from tests.manifests.conftest import Build
 from tests.manifests.objects import read_yaml
 
@@ -18,6 +19,10 @@ RIGHTS: dict[str, set[tuple[str, str, str]]] = {
         ("artifacts", "checkpoints/", "read"),
         ("artifacts", "checkpoints/", "write"),
         ("artifacts", "checkpoints/", "delete"),
+        ("artifacts", "handed-on/", "read"),
+        ("artifacts", "handed-on/", "write"),
+        ("artifacts", "records/", "read"),
+        ("artifacts", "records/", "write"),
         ("data", "", "read"),
         ("models", "", "read"),
     },
@@ -54,10 +59,23 @@ def test_a_rule_that_removes_it_is_noticed(settings: dict[str, Any]) -> None:
     assert removes_current({"buckets": {"responses": {"expire": [{"prefix": "", "days": 1}]}}}, "responses")
 
 
-def test_rules_of_artifacts_cover_no_more_than_runs(settings: dict[str, Any]) -> None:
+def test_rules_of_artifacts_spare_the_records_of_runs(settings: dict[str, Any]) -> None:
     prefixes = {rule["prefix"]: rule["days"] for rule in settings["buckets"]["artifacts"]["expire"]}
-    assert prefixes.keys() == {"runs/", "private-artifacts/", "checkpoints/"}
+    assert prefixes.keys() == {"runs/", "private-artifacts/", "checkpoints/", "handed-on/"}
     assert all(days >= 7 for days in prefixes.values()), "a run may take days, and be looked at later"
+    assert prefixes["handed-on/"] > prefixes["runs/"], "what refers to a model must not outlive it"
+
+
+def test_every_store_of_a_run_is_in_a_bucket_that_its_tasks_may_write(settings: dict[str, Any], build: Build) -> None:
+    [environment] = [item for item in build("overlays/kind").of("ConfigMap") if item["metadata"]["name"] == "tutorloop-environment"]
+    uris = [*STORES.values(), environment["data"]["TUTORLOOP_MODEL_STORE"]]
+    for uri in uris:
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        user = "publisher" if bucket == "models" else "store"
+        grants = [
+            grant for grant in settings["users"][user] if grant["bucket"] == bucket and f"{prefix}/".startswith(grant.get("prefix", ""))
+        ]
+        assert any({"read", "write"} <= set(grant["rights"]) for grant in grants), uri
 
 
 @pytest.mark.parametrize("bucket", ["models", "data"])

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
-from pipelines.cluster import parse_cluster
-from pipelines.compile import COMPILED, KEPT, compile_orca_math, package_for
+from pipelines.compile import COMPILED, KEPT, compile_orca_math, compile_profile, package_for
 from pipelines.parameters import load
 from tests.conftest import ROOT
 
@@ -32,8 +31,7 @@ def golden() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", KEPT)
 def test_golden_package_equals_a_fresh_compile(name: str, tmp_path: Path) -> None:
-    options = load(KEPT[name])
-    compile_orca_math(tmp_path / name, options.rounds, parse_cluster(options.cluster))
+    compile_profile(tmp_path / name, load(KEPT[name]))
     assert documents(tmp_path / name) == documents(COMPILED / name), "run `make compile` and commit the result"
 
 

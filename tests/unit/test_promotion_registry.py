@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from components.core.errors import InputError, StoreError
+from components.core.model_files import hand_on
 from components.core.records import StageRecord, write_records
 from components.core.stage import StageRun
 from components.core.store import FolderStore, Store, open_store
@@ -73,6 +74,18 @@ def models(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "models")
     return f"{request.getfixturevalue('s3_bucket')}/models"
+
+
+def test_a_model_that_came_by_reference_is_published_whole(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = f"{s3_bucket}/models"
+    version, _ = run_publish(material(tmp_path / "a"), models, tmp_path / "card.json")
+    monkeypatch.setenv("TUTORLOOP_MODEL_STORE", f"{s3_bucket}/work")
+    monkeypatch.setenv("TUTORLOOP_MODEL_STORE_FROM_MB", "0")
+    monkeypatch.setenv("TUTORLOOP_MODEL_CACHE", str(tmp_path / "cache"))
+    referred = material(tmp_path / "b")
+    assert hand_on(referred.model) and not (referred.model / "model.safetensors").exists()
+    again, stage = run_publish(referred, models, tmp_path / "card.json")
+    assert (again, stage.counts["published"]) == (version, 0.0)
 
 
 def test_publish_twice_then_a_better_one(models: str, tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ def test_a_release_needs_an_overlay_and_pipelines_with_names_of_their_own(tmp_pa
     folder = overlay(tmp_path / "kind")
     with pytest.raises(ParameterError, match="two profiles"):
         release(folder, {"tiny": parameters.load("tiny"), "again": parameters.load("tiny")}, table())
+    four = {f"p{number}": parameters.load("tiny", [f"cluster.pipeline=p{number}"]) for number in range(4)}
+    with pytest.raises(ParameterError, match="ConfigMap"):
+        release(folder, four, table())
     assert not (folder / "release").exists(), "nothing is half written"
 
 

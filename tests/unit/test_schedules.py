@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from components.core.errors import InputError
 from pipelines import cron, schedules
+from pipelines.cluster import parse_cluster
+from pipelines.parameters import load
 from pipelines.schedules import spec_hash
+from tests.conftest import ROOT
 
 HOUR, DAY = 3600, 86_400
 
@@ -104,3 +107,12 @@ def test_numbers_are_as_people_write_them(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("models: 's3://m'", "models: 's3://m', records: runs"))
     with pytest.raises(InputError, match=r"s\.yaml: parameter schedule\.stores\.records"):
         schedules.read(path)
+
+
+def test_the_schedules_that_are_declared_can_be_read() -> None:
+    found = schedules.read_folder(ROOT / "manifests/components/schedules")
+    assert not found.errors and len(found.schedules) >= 2
+    for declared in found.schedules:
+        assert parse_cluster(load(declared.schedule.profile).cluster).pipeline == declared.schedule.pipeline, (
+            "its package is of its profile"
+        )

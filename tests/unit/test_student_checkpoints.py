@@ -50,6 +50,33 @@ def test_the_newest_complete_checkpoint_is_found_again_elsewhere(store_uri: str)
     assert list(open_store(store_uri).list()) == []
 
 
+def test_a_checkpoint_of_the_other_form_is_not_used(store_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = Checkpoints(store_uri, "task")
+    _write(alone, 9)
+    alone.finish(9)
+    assert Checkpoints(store_uri, "task").latest_of_form(sharded=True) is None
+    assert "checkpoint-9 is of a training by one process" in capsys.readouterr().out
+    together = Checkpoints(store_uri, "task")
+    _write(together, 3)
+    (together.folder / "checkpoint-3" / "pytorch_model_fsdp_0").mkdir()
+    (together.folder / "checkpoint-3" / "pytorch_model_fsdp_0" / "weights").write_text("sharded")
+    together.finish(3)
+    found = Checkpoints(store_uri, "task").latest_of_form(sharded=True)
+    assert found is not None and found.name == "checkpoint-3"
+
+
+def test_several_machines_bring_up_one_checkpoint(s3_bucket: str, tmp_path: Path) -> None:
+    one, other = (Checkpoints(s3_bucket, "task", tmp_path / name) for name in ("one", "other"))
+    for checkpoints, name in ((one, "part 0"), (other, "part 1")):
+        (checkpoints.folder / "checkpoint-4").mkdir(parents=True)
+        (checkpoints.folder / "checkpoint-4" / name).write_text(name)
+        checkpoints.upload(4)
+    assert Checkpoints(s3_bucket, "task").latest() is None
+    one.mark(4)
+    found = Checkpoints(s3_bucket, "task").latest()
+    assert found is not None and {"part 0", "part 1"} <= {path.name for path in found.iterdir()}
+
+
 def test_killed_while_it_discards_it_leaves_no_checkpoint_without_its_files(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Checkpoints(store_uri, "task")
     _write(first, 9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from components.core.errors import ParameterError
 from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
 from pipelines.cluster import VARIABLES, parse_cluster
-from pipelines.compile import COMPILED, KEPT, compile_orca_math
+from pipelines.compile import COMPILED, KEPT, compile_profile
 from pipelines.parameters import load
 
 GPU_IMAGES = {TRAINER, GENERATOR}
@@ -119,17 +120,15 @@ def test_only_what_looks_at_the_world_outside_is_not_cached(package: Path) -> No
 
 
 def test_settings_of_a_profile_reach_the_pods(tmp_path: Path) -> None:
-    chosen = parse_cluster(
-        {
-            "queue": "gpus",
-            "cost_center": "research",
-            "deadline_s": 3600,
-            "secrets": {"pull": "registry"},
-            "pods": {"training": {"gpus": 2, "gpu_type": "amd.com/gpu", "cpu_limit": "8", "node_selector": {"pool": "train"}}},
-        }
-    )
+    cluster = {
+        "queue": "gpus",
+        "cost_center": "research",
+        "deadline_s": 3600,
+        "secrets": {"pull": "registry"},
+        "pods": {"training": {"gpus": 2, "gpu_type": "amd.com/gpu", "cpu_limit": "8", "node_selector": {"pool": "train"}}},
+    }
     out = tmp_path / "p.yaml"
-    compile_orca_math(out, 1, chosen)
+    compile_profile(out, load("tiny", ["rounds=1", f"cluster={json.dumps(cluster)}"]))
     found = executors(out)
     container, settings = found["exec-sft"]
     accelerator = container["resources"]["accelerator"]
@@ -141,6 +140,13 @@ def test_settings_of_a_profile_reach_the_pods(tmp_path: Path) -> None:
         assert given["imagePullSecret"], name
     platform = list(yaml.safe_load_all(out.read_text()))[1]["platforms"]["kubernetes"]
     assert int(platform["pipelineConfig"]["activeDeadlineSeconds"]) == 3600
+
+
+def test_a_task_that_lets_nodes_train_has_no_gpus_itself(tmp_path: Path) -> None:
+    out = tmp_path / "p.yaml"
+    compile_profile(out, load("orca_math_7b", ["rounds=1", "sft.nodes=8"]))
+    resources = {name: container["resources"] for name, (container, _) in executors(out).items()}
+    assert "accelerator" not in resources["exec-sft"] and "accelerator" in resources["exec-tune"]
 
 
 @pytest.mark.parametrize(
