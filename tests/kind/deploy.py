@@ -147,7 +147,20 @@ class Deployment:
 
     def _build(self, layer: str) -> str:
         say(f"building {layer}")
-        return put_mirror(self.checkout.build(layer), self.settings.prefix)
+        return self._without_new_keys(put_mirror(self.checkout.build(layer), self.settings.prefix))
+
+    def _without_new_keys(self, text: str) -> str:
+        """Leave out secrets that the cluster has: the store and the database behind them know no others."""
+        secrets = [item for item in _resources(text) if item["kind"] == "Secret"]
+        if not secrets:
+            return text
+        there = {(namespace, item["metadata"]["name"]) for namespace in NAMESPACES for item in self.kubectl.get("secrets", namespace)}
+        kept = [
+            item
+            for item in _resources(text)
+            if item["kind"] != "Secret" or (item["metadata"]["namespace"], item["metadata"]["name"]) not in there
+        ]
+        return yaml.dump_all(kept, Dumper=yaml.CSafeDumper)
 
     def _patient(self, seconds: float) -> float:
         return seconds * self.settings.patience

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipelines.parameters import load, pipeline_arguments
 from tests.kind.commands import run, say
 from tests.kind.deploy import PROFILE, TUTORLOOP, Deployment
 from tests.kind.forward import Forward
-from tests.kind.kubeflow import Kubeflow
+from tests.kind.kubeflow import ENDED, Kubeflow
 from tests.kind.services import Alertmanager, Prometheus, Teacher
 from tests.kind.store import ObjectStore, root_keys
 
@@ -39,6 +40,7 @@ class Lab:
         alertmanager: Alertmanager.
         teacher: The offline teacher.
         started: Runs that were started and may have to be ended.
+        seed: Of all runs: a cluster that stays has the results of earlier tests in its cache.
     """
 
     deployment: Deployment
@@ -50,6 +52,7 @@ class Lab:
     alertmanager: Alertmanager
     teacher: Teacher
     started: list[str] = field(default_factory=list)
+    seed: int = field(default_factory=lambda: int(time.time()) % 1_000_000)
 
     @property
     def run_seconds(self) -> float:
@@ -80,14 +83,12 @@ class Lab:
 
     def start(self, package: Path, name: str, parameters: Mapping[str, Any] | None = None) -> str:
         """Start a run; it is ended with the tests if it still goes on then."""
-        started = self.kubeflow.submit(package, name, parameters)
+        started = self.kubeflow.submit(package, name, {**(parameters or {}), "seed": self.seed})
         self.started.append(started)
         return started
 
     def end_runs(self) -> None:
         """End what still goes on: on a cluster that stays, it would go on for nothing."""
-        from tests.kind.kubeflow import ENDED
-
         for started in self.started:
             with contextlib.suppress(Exception):
                 if self.kubeflow.state(started) not in ENDED:

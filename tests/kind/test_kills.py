@@ -12,7 +12,7 @@ from tests.kind.kubeflow import ENDED, NAMESPACE, Pod
 from tests.kind.lab import Bill, Lab, probes_of_a_run
 from tests.kind.test_run import MODELS
 
-LONGER = ("sft.epochs=40", "sft.learning_rate=0.0011", "sampling.n=12", "sampling.chunk_size=4")
+LONGER = ("sft.epochs=40", "sft.learning_rate=0.0011", "sampling.n=16", "sampling.chunk_size=4")
 """A training that takes a minute rather than seconds, and all that follows from it."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -39,7 +40,7 @@ def built(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     return checkout
 
 
-def resources(checkout: Checkout, layer: str) -> list[dict[str, object]]:
+def resources(checkout: Checkout, layer: str) -> list[dict[str, Any]]:
     return [item for item in yaml.load_all(checkout.build(layer), Loader=yaml.CSafeLoader) if item]
 
 
@@ -57,9 +58,15 @@ def test_the_released_package_is_that_of_the_tests_profile(built: Checkout) -> N
     assert platform["platforms"]["kubernetes"]
 
 
+def test_argo_tries_a_task_again_whatever_ended_its_pod_and_nothing_else(built: Checkout) -> None:
+    [settings] = [item for item in resources(built, "pipelines") if item["metadata"]["name"] == "workflow-controller-configmap"]
+    defaults = yaml.safe_load(settings["data"]["workflowDefaults"])
+    assert defaults["spec"]["templateDefaults"]["retryStrategy"] == {"limit": "0", "retryPolicy": "Always"}
+
+
 def test_schedules_are_declared_and_taken_away_as_in_git(built: Checkout) -> None:
     def shipped() -> dict[str, str]:
-        [found] = [item for item in resources(built, "schedules") if str(item["metadata"]["name"]).startswith("tutorloop-schedules")]  # type: ignore[index]
+        [found] = [item for item in resources(built, "schedules") if str(item["metadata"]["name"]).startswith("tutorloop-schedules")]
         data = found["data"]
         assert isinstance(data, dict)
         return data

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.kind.cluster import Kind, Kubectl
 from tests.kind.commands import CommandError, WaitError
@@ -132,6 +133,30 @@ def test_layers_come_in_order_each_when_the_one_before_works(programs: Programs,
         "get job tutorloop-sync",
     ]
     assert [text for text in programs.read() if text] == list(LAYERS.values())
+
+
+SECRETS = """
+kind: Secret
+metadata: {name: minio-root, namespace: tutorloop}
+---
+kind: Secret
+metadata: {name: mysql-secret, namespace: kubeflow}
+---
+kind: ConfigMap
+metadata: {name: minio-root, namespace: tutorloop}
+"""
+
+
+def test_a_cluster_that_stays_keeps_its_keys(programs: Programs, kind: Kind) -> None:
+    class WithSecrets(Checkout):
+        def build(self, layer: str) -> str:
+            return SECRETS
+
+    programs.answers("get secrets --namespace tutorloop", out='{"items": [{"metadata": {"name": "minio-root"}}]}')
+    programs.answers("get secrets --namespace kubeflow", out='{"items": []}')
+    Deployment(WithSecrets(Path("/nowhere")), kind.kubectl, Settings()).layer("platform", "tutorloop")
+    [applied] = [list(yaml.safe_load_all(text)) for text in programs.read() if text]
+    assert [(item["kind"], item["metadata"]["name"]) for item in applied] == [("Secret", "mysql-secret"), ("ConfigMap", "minio-root")]
 
 
 POD = {

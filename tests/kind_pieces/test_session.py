@@ -90,7 +90,7 @@ def test_a_package_of_the_profile_asks_for_the_gpus_that_are_set(tmp_path: Path)
     asked = executors["exec-evaluate"]["container"]["resources"]["accelerator"]
     assert (asked["resourceCount"], asked["resourceType"]) == ("1", "nvidia.com/gpu")
     assert "accelerator" not in executors["exec-sft"]["container"]["resources"]
-    assert lab.parameters(*LONGER)["sampling"]["n"] == 12
+    assert lab.parameters(*LONGER)["sampling"]["n"] == 16
 
 
 @pytest.mark.parametrize(
