@@ -66,14 +66,14 @@ class RetryOptions(Options, frozen=True, kw_only=True):
     Attributes:
         times: Attempts after the first.
         wait: Before the first of them.
-        factor: From one wait to the next.
-        longest: Longest wait.
+        factor: From one wait to the next; Argo knows whole numbers only.
+        within: No attempt begins later than this after the first one began, and one at work is ended then (Argo's ``maxDuration``).
     """
 
     times: Count = 2
     wait: Duration = "2s"
-    factor: Annotated[float, Meta(ge=1.0)] = 5.0
-    longest: Duration = "600s"
+    factor: Annotated[int, Meta(ge=1)] = 5
+    within: Duration = "720h"
 
 
 class SecretOptions(Options, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ class TaskSettings:
         task.set_display_name(display_name).set_caching_options(cached)
         retry = self.cluster.retry
         if retried and retry.times:
-            task.set_retry(retry.times, backoff_duration=retry.wait, backoff_factor=retry.factor, backoff_max_duration=retry.longest)
+            task.set_retry(retry.times, backoff_duration=retry.wait, backoff_factor=float(retry.factor), backoff_max_duration=retry.within)
         pods = self.cluster.pods
         if task.component_spec.name in self.launchers:
             self._pod(task, msgspec.structs.replace(pods.model, timeout_s=pods.training.timeout_s))
