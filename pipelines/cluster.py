@@ -14,8 +14,11 @@ from msgspec import Meta
 from components.core.errors import ParameterError
 from components.core.options import Options, parse_options
 
-Quantity = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
-QuantityOrNone = Annotated[str, Meta(pattern=r"^([0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?)?$")]
+# What KFP's compiler takes, which is less than Kubernetes does.
+Cores = Annotated[str, Meta(pattern=r"^([0-9]+m|[0-9]*\.?[0-9]+)$")]
+CoresOrNone = Annotated[str, Meta(pattern=r"^([0-9]+m|[0-9]*\.?[0-9]+)?$")]
+Bytes = Annotated[str, Meta(pattern=r"^[0-9]+(K|M|G|T|Ki|Mi|Gi|Ti)?$")]
+BytesOrNone = Annotated[str, Meta(pattern=r"^([0-9]+(K|M|G|T|Ki|Mi|Gi|Ti)?)?$")]
 Duration = Annotated[str, Meta(pattern=r"^[0-9]+(s|m|h)$")]
 LabelValue = Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
 Count = Annotated[int, Meta(ge=0)]
@@ -49,12 +52,12 @@ class PodOptions(Options, frozen=True, kw_only=True):
         tolerations: Taints that the node may have.
     """
 
-    cpu: Quantity = "500m"
-    cpu_limit: QuantityOrNone = ""
-    memory: Quantity = "1Gi"
+    cpu: Cores = "500m"
+    cpu_limit: CoresOrNone = ""
+    memory: Bytes = "1Gi"
     gpus: Count = 0
     gpu_type: str = "nvidia.com/gpu"
-    shared_memory: QuantityOrNone = ""
+    shared_memory: BytesOrNone = ""
     timeout_s: Annotated[int, Meta(ge=60)] = 3_600
     node_selector: dict[str, str] = {}
     tolerations: list[Toleration] = []
@@ -120,6 +123,7 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
         queue: Kueue LocalQueue that pods wait in; empty without Kueue.
         autoscaling: Nodes with GPUs may appear when a pod asks for them: the preflight then does not insist on seeing one.
         environment: ConfigMap in the namespace of the runs whose keys become variables of every task (see ``VARIABLES``).
+        model_cache: PersistentVolumeClaim (ReadWriteMany) in which tasks keep copies of large models for one another; empty for none.
         secrets: Names of Secrets.
         keep_workflow_s: A finished workflow and its pods are removed after so many seconds; record and artifacts stay.
         deadline_s: A run is ended after so many seconds; 0 for never.
@@ -132,6 +136,7 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
     queue: LabelValue = ""
     autoscaling: bool = False
     environment: str = "tutorloop-environment"
+    model_cache: str = ""
     secrets: SecretOptions = SecretOptions()
     keep_workflow_s: Annotated[int, Meta(ge=60)] = 604_800
     deadline_s: Count = 0
@@ -140,8 +145,8 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
 VARIABLES = (
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
+    "TUTORLOOP_CACHE_DAYS",
     "TUTORLOOP_DATA",
-    "TUTORLOOP_MODEL_CACHE",
     "TUTORLOOP_MODEL_STORE",
     "TUTORLOOP_MODEL_STORE_FROM_MB",
     "TUTORLOOP_OFFLINE_TEACHER_URL",
@@ -150,6 +155,10 @@ VARIABLES = (
     "TUTORLOOP_STORE_PATIENCE_S",
 )
 """Keys of the ConfigMap that tasks get, each as the variable of its name."""
+
+
+TRAINING_TASKS = {"sft": "sft", "preference_tuning": "tune"}
+"""Sections of the stages that may train on several nodes, and the names of their tasks."""
 
 
 def parse_cluster(values: Mapping[str, Any]) -> ClusterOptions:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.cluster import parse_cluster
+from pipelines.cluster import TRAINING_TASKS, parse_cluster
 from pipelines.parameters import RunOptions, load
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 COMPILED = Path(__file__).resolve().parent / "compiled"
 KEPT = {"orca_math.yaml": "tiny", "orca_math_7b.yaml": "orca_math_7b"}
 """Packages that are kept in Git, and the profiles that their rounds and pods are of."""
-TRAINING_TASKS = {"sft": "sft", "preference_tuning": "tune"}
-"""Sections of the stages that may train on several nodes, and the names of their tasks."""
 
 
 def compile_orca_math(out: Path, rounds: int) -> None:

@@ -428,6 +428,7 @@ def build(rounds: int = ROUNDS, settings: TaskSettings | None = None):
                     evaluation=evaluation,
                     promotion=promotion,
                     cluster=msgspec.to_builtins(settings.cluster),
+                    launchers=sorted(settings.launchers),
                     responses=responses,
                     checkpoints=checkpoints,
                     models=models,
@@ -443,6 +444,8 @@ def build(rounds: int = ROUNDS, settings: TaskSettings | None = None):
                 "control",
                 cached=False,
                 retried=False,
+                # With the keys of the task that comes last: what they lack would show after everything is paid for.
+                publishes=True,
                 asks_teacher=True,
             )
             teach(

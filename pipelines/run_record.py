@@ -159,9 +159,10 @@ def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage
         error="" if succeeded else error or before.error,
         failed_stage="" if succeeded else failed_stage or before.failed_stage,
     )
-    write(record, folder)
     if before.status != status:
+        # First, so that who is killed in between and tried again tells it twice rather than never.
         telemetry.run_end(record.id, failed=not succeeded, seconds=record.seconds, folder=metrics)
+    write(record, folder)
     return record
 
 

@@ -21,6 +21,8 @@ from pipelines import cron, parameters
 from pipelines.parameters import YamlLoader
 
 KUSTOMIZATION = "kustomization.yaml"
+FIXED = {"answer_key", "cluster", "description", "offline_teacher", "rounds"}
+"""Parts of a profile that a run on a cluster is not given."""
 
 # Kubeflow keeps a recurring run's description in 255 characters, and the marker of a sync needs up to half of them.
 Description = Annotated[str, Meta(max_length=120)]
@@ -175,6 +177,11 @@ def _checked(schedule: Schedule) -> Declared:
             raise ParameterError(f"schedule.stores.{name}", uri, "an s3:// URI, which every task can reach")
     if schedule.profile not in parameters.profile_names():
         raise ParameterError("schedule.profile", schedule.profile, "one of " + ", ".join(parameters.profile_names()))
+    for name in schedule.parameters:
+        if name.partition(".")[0] in FIXED:
+            raise ParameterError(
+                f"schedule.parameters.{name}", schedule.parameters[name], "set in the profile: it is compiled into the package"
+            )
     given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in schedule.parameters.items()]
     run = parameters.load(schedule.profile, given)
     arguments = parameters.pipeline_arguments(run, stores=stores, profile=schedule.profile)

@@ -11,6 +11,9 @@ from pipelines.cluster import VARIABLES, ClusterOptions, Kind, PodOptions
 
 USER = 65532
 """Of the images."""
+FETCHING = {"sources-version", "collect-seeds", "collect-benchmarks", "base-model"}
+"""Tasks that may fetch from a model hub."""
+MODEL_CACHE = "/tutorloop-models"
 RUN_LABEL = "pipeline/runid"
 """KFP puts it on every pod."""
 LABELS = "tutorloop.dev"
@@ -63,8 +66,11 @@ class TaskSettings:
             self._pod(task, msgspec.structs.replace(pods.model, timeout_s=pods.training.timeout_s))
         else:
             self._pod(task, getattr(pods, kind))
+        if self.cluster.model_cache and kind in ("model", "training", "generation"):
+            kubernetes.mount_pvc(task, pvc_name=self.cluster.model_cache, mount_path=MODEL_CACHE)
+            task.set_env_variable("TUTORLOOP_MODEL_CACHE", MODEL_CACHE)
         self._labels(task)
-        self._environment(task, kind, publishes=publishes, asks_teacher=asks_teacher or kind == "teacher")
+        self._environment(task, publishes=publishes, asks_teacher=asks_teacher or kind == "teacher")
         return task
 
     def pipeline_config(self) -> dsl.PipelineConfig:
@@ -106,13 +112,13 @@ class TaskSettings:
             if value:
                 kubernetes.add_pod_label(task, key, value)
 
-    def _environment(self, task: dsl.PipelineTask, kind: Kind, *, publishes: bool, asks_teacher: bool) -> None:
+    def _environment(self, task: dsl.PipelineTask, *, publishes: bool, asks_teacher: bool) -> None:
         secrets = self.cluster.secrets
         user = secrets.publisher if publishes else secrets.store
         given = {user: {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}}
         if asks_teacher:
             given[secrets.teacher] = {"api-key": "TUTORLOOP_TEACHER_API_KEY"}
-        if kind in ("data", "model"):
+        if task.component_spec.name in FETCHING:
             given[secrets.hub] = {"token": "HF_TOKEN"}
         given[secrets.pushgateway] = {"username": "TUTORLOOP_PUSHGATEWAY_USER", "password": "TUTORLOOP_PUSHGATEWAY_PASSWORD"}
         for name, variables in given.items():

@@ -4,7 +4,7 @@ Kubeflow copies every input artifact into each task that reads it. With ``TUTORL
 holds only its description and a reference; whoever needs the weights asks :func:`whole` for them.
 
     <store>/models/<digest>/...        the files of a model; never changed, since the digest is over their contents
-    <store>/models/<digest>.complete   written last: without it the model is not there
+    <store>/models/<digest>.complete   written last: without it the model is not there; says when that was
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ import msgspec
 
 from components.core.errors import InputError, ModelError, ParameterError
 from components.core.records import Record, digest_of
-from components.core.store import MissingKeyError, is_remote, open_store
+from components.core.store import MissingKeyError, Store, is_remote, open_store
 
 INFO = "tutorloop.json"
 """A model's description. Two models of the same weights differ in it."""
@@ -30,6 +31,7 @@ REFERENCE = "reference.json"
 STORE_VARIABLE = "TUTORLOOP_MODEL_STORE"
 SIZE_VARIABLE = "TUTORLOOP_MODEL_STORE_FROM_MB"
 FROM_MB = 1000.0
+FRESH_S = 7 * 86_400.0
 CACHE_VARIABLE = "TUTORLOOP_MODEL_CACHE"
 
 
@@ -46,7 +48,9 @@ class ModelReference(Record, frozen=True, kw_only=True):
 
 
 def share(folder: Path, store: str) -> ModelReference:
-    """Bring a model into a store, unless it is there already.
+    """Bring a model into a store, unless it has been brought there within the last days.
+
+    One that has been there for longer is brought again, since a lifecycle rule may be about to remove it.
 
     Args:
         folder: A model folder, or one that is a reference itself.
@@ -63,9 +67,9 @@ def share(folder: Path, store: str) -> ModelReference:
         raise ModelError(f"{folder} is not a model of this pipeline: it has no {INFO}", "give a folder that a stage wrote")
     digest = digest_of(folder)
     opened, key = open_store(store), f"models/{digest}"
-    if not opened.exists(f"{key}.complete"):
+    if not _fresh(opened, f"{key}.complete"):
         opened.upload(folder, key)
-        opened.write(f"{key}.complete", b"")
+        opened.write(f"{key}.complete", str(time.time()).encode())
     return ModelReference(uri=f"{store.rstrip('/')}/{key}", digest=digest)
 
 
@@ -178,7 +182,7 @@ def _download(reference: ModelReference, target: Path) -> None:
     except MissingKeyError as error:
         raise ModelError(
             f"the model {reference.uri} is no longer in the store",
-            "run the pipeline again without its cache (the store's lifecycle rule must keep models longer than results are reused)",
+            "the store's lifecycle rule must keep models longer than TUTORLOOP_CACHE_DAYS; lower that, and everything runs again",
         ) from error
     found = digest_of(target)
     if found != reference.digest:
@@ -186,6 +190,13 @@ def _download(reference: ModelReference, target: Path) -> None:
             f"the model {reference.uri} is damaged: its digest is {found}",
             "delete it in the store with its .complete, and run the stage that wrote it again without the cache",
         )
+
+
+def _fresh(store: Store, key: str) -> bool:
+    try:
+        return time.time() - float(store.read(key)) < FRESH_S
+    except (MissingKeyError, ValueError):
+        return False
 
 
 def _size(folder: Path) -> int:

@@ -1,17 +1,41 @@
-"""What the sources hold now, as one hash: it tells KFP's cache that a file behind an unchanged URI has changed."""
+"""What the sources hold now, as one hash: it tells KFP's cache that a file behind an unchanged URI has changed.
+
+Every task depends on one of these hashes, so that they also limit the age of what is taken from the cache: on a cluster it names
+artifacts in the object store without looking whether a lifecycle rule has removed them.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from pathlib import Path
 
 from components.core.data_folder import expand
+from components.core.errors import ParameterError
 from components.core.records import row_id
 from components.core.store import sha256_of
 from components.seeds.files import locate
 from components.seeds.hub import PREFIX
 from components.seeds.options import SeedsOptions
 from components.seeds.select import resolve_split
+
+CACHE_DAYS = "TUTORLOOP_CACHE_DAYS"
+"""Environment variable with the longest age of a cached result in days; no limit when not set."""
+
+
+def cache_period() -> str:
+    """Name of the current period of the cache; empty where its age is not limited.
+
+    Raises:
+        ParameterError: The variable is not a number of days.
+    """
+    text = os.environ.get(CACHE_DAYS, "")
+    if not text:
+        return ""
+    if not text.isdecimal() or int(text) == 0:
+        raise ParameterError(CACHE_DAYS, text, "a whole number of days, 1 or more")
+    return f"{text}:{int(time.time() // 86_400) // int(text)}"
 
 
 def sources_version(options: SeedsOptions, role: str) -> str:
@@ -25,9 +49,9 @@ def sources_version(options: SeedsOptions, role: str) -> str:
 
     Raises:
         InputError: A file is missing.
-        ParameterError: A test split as seeds, or options that do not fit together.
+        ParameterError: A test split as seeds, options that do not fit together, or a wrong age of the cache.
     """
-    parts: list[str] = []
+    parts: list[str] = [cache_period()]
     for index, source in enumerate(options.sources):
         where = f"{role}.sources[{index}]"
         split = resolve_split(source, role == "seeds", where)

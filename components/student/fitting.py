@@ -213,6 +213,8 @@ def _config(fit: Fit, options: TrainingOptions, spread: Spread, student: Student
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": cuda,
+        # Processes wait for one another while a checkpoint goes up.
+        "ddp_timeout": 14_400,
         **({"fsdp": True, "fsdp_config": {**FSDP, "activation_checkpointing": recompute}} if several else {}),
         **fit.config,
     }

@@ -17,6 +17,8 @@ from components.core.redaction import redact
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+TIMEOUT_S = (5.0, 60.0)
+"""To connect, and to answer: a connection that is half open would wait for ever."""
 PATIENCE_S = 300.0
 """An API server that is away for so long is given up."""
 LOG_LINES = 20
@@ -72,7 +74,7 @@ class Cluster:
         """The pod of this task, as the API writes it."""
         # Kubeflow gives the name by the downward API; a host name is cut after 63 characters.
         name = os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME", "")
-        pod = self._call("get", "pods", lambda: self._core.read_namespaced_pod(name, self.namespace))
+        pod = self._call("get", "pods", lambda: self._core.read_namespaced_pod(name, self.namespace, _request_timeout=TIMEOUT_S))
         return self._core.api_client.sanitize_for_serialization(pod)
 
     def create(self, job: dict[str, Any]) -> None:
@@ -81,12 +83,14 @@ class Cluster:
         Raises:
             ExistsError: There is one of this name.
         """
-        self._call("create", PLURAL, lambda: self._objects.create_namespaced_custom_object(*self._kind, job))
+        self._call("create", PLURAL, lambda: self._objects.create_namespaced_custom_object(*self._kind, job, _request_timeout=TIMEOUT_S))
 
     def get(self, name: str) -> dict[str, Any] | None:
         """A TrainJob; None when there is none of this name."""
         try:
-            return self._call("get", PLURAL, lambda: self._objects.get_namespaced_custom_object(*self._kind, name))
+            return self._call(
+                "get", PLURAL, lambda: self._objects.get_namespaced_custom_object(*self._kind, name, _request_timeout=TIMEOUT_S)
+            )
         except MissingError:
             return None
 
@@ -96,7 +100,9 @@ class Cluster:
             self._call(
                 "delete",
                 PLURAL,
-                lambda: self._objects.delete_namespaced_custom_object(*self._kind, name, propagation_policy="Background"),
+                lambda: self._objects.delete_namespaced_custom_object(
+                    *self._kind, name, propagation_policy="Background", _request_timeout=TIMEOUT_S
+                ),
             )
         except MissingError:
             return
@@ -104,11 +110,13 @@ class Cluster:
     def logs(self, name: str) -> list[PodLog]:
         """The last lines of a TrainJob's pods, failed ones first."""
         selector = f"jobset.sigs.k8s.io/jobset-name={name}"
-        pods = self._call("list", "pods", lambda: self._core.list_namespaced_pod(self.namespace, label_selector=selector)).items
+        pods = self._call(
+            "list", "pods", lambda: self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=TIMEOUT_S)
+        ).items
         found = []
         for pod in sorted(pods, key=lambda pod: (pod.status.phase != "Failed", pod.metadata.name)):
             pod_name = str(pod.metadata.name)
-            read = partial(self._core.read_namespaced_pod_log, pod_name, self.namespace, tail_lines=LOG_LINES)
+            read = partial(self._core.read_namespaced_pod_log, pod_name, self.namespace, tail_lines=LOG_LINES, _request_timeout=TIMEOUT_S)
             try:
                 text = self._call("get", "pods/log", read)
             except ClusterError as error:

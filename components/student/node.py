@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from components.core.errors import TutorLoopError
-from components.core.model_files import ModelReference, share
+from components.core.model_files import STORE_VARIABLE, ModelReference, share
 from components.core.records import Record
 from components.core.stage import readable_errors
-from components.core.store import Store, open_store
+from components.core.store import Store, is_remote, open_store
 from components.student import launch
 from components.student.checkpoints import Checkpoints
 from components.student.fitting import Outcome
@@ -95,7 +95,9 @@ def run(store_uri: str, key: str, here: launch.Place) -> None:
         write_job(folder, job)
         launch.run(folder, job, Progress(store, key), here)
         if here.number == 0:
-            model = share(folder / "model", store_uri)
+            # Where artifacts refer to, if there is such a place: checkpoints are kept for less long.
+            target = os.environ.get(STORE_VARIABLE, "")
+            model = share(folder / "model", target if is_remote(target) else store_uri)
             store.write(result_key(key), msgspec.json.encode(Result(outcome=read_result(folder), model=model)))
 
 

@@ -60,14 +60,15 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
     Attributes:
         runtime: Name of the ClusterTrainingRuntime.
         cpu: CPUs of a node, as Kubernetes writes them.
-        memory: Memory of a node.
+        memory: Memory of a node; every process loads the model, and for preference tuning its reference, in 32 bits before they
+            are sharded. The default is for a 7B model on eight GPUs.
         gpus: GPUs of a node.
         gpu_type: Resource name of the GPUs.
         shared_memory: Size of ``/dev/shm``, through which the processes of a node talk; counts as memory.
         scratch: Size of ``/tmp``, where the model and its checkpoints lie.
         node_selector: Labels that the nodes must have.
         tolerations: Kubernetes tolerations of the pods.
-        queue: Name of the Kueue queue; empty for none.
+        queue: Name of the Kueue queue; empty for that of the task's own pod.
         service_account: Of the pods; they need no rights.
         deadline_hours: The job is ended after so long; 0 never.
         poll_seconds: How often the job is looked at.
@@ -75,7 +76,7 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
 
     runtime: str = "torch-distributed"
     cpu: str = "8"
-    memory: str = "128Gi"
+    memory: str = "640Gi"
     gpus: NonNegative = 8
     gpu_type: str = "nvidia.com/gpu"
     shared_memory: str = "16Gi"

@@ -68,11 +68,11 @@ def _startable(cluster: Cluster, name: str, poll_s: float) -> bool:
     """Whether there is no TrainJob at work; one that failed, or is being deleted, is waited for until it is gone."""
     while (found := cluster.get(name)) is not None:
         going = "deletionTimestamp" in found["metadata"]
-        if not going and not _condition(found, "Failed"):
+        if not going and not _condition(found, "Failed") and not _condition(found, "Complete"):
             print(f"the TrainJob {name} is at work already: this task goes on watching it", flush=True)
             return False
         if not going:
-            print(f"the TrainJob {name} failed before: it is replaced", flush=True)
+            print(f"the TrainJob {name} ended before without a model: it is replaced", flush=True)
             cluster.delete(name)
         time.sleep(poll_s)
     return True
@@ -119,7 +119,7 @@ def _wait(cluster: Cluster, name: str, checkpoints: Checkpoints, stage: StageRun
         if failed:
             raise _failure(cluster, name, checkpoints, failed)
         if _condition(job, "Complete"):
-            raise ClusterError(f"the TrainJob {name} is complete and left no model", "see its log, delete it and run again")
+            raise ClusterError(f"the TrainJob {name} is complete and left no model", "see its log, and run again")
         state = _state(job)
         if state != said:
             said = state

@@ -14,6 +14,7 @@ CONTAINER = "node"
 FOREIGN = ("KFP_", "_KFP_", "ARGO_", "PET_", "METADATA_", "ML_PIPELINE_", "KUBERNETES_")
 """Environment of the task's pod that says nothing to the nodes, or something wrong."""
 KEPT_LABELS = ("tutorloop.dev/", "app.kubernetes.io/part-of")
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 USER = 65532
 
 
@@ -37,8 +38,8 @@ def trainjob(name: str, command: list[str], spread: Spread, options: ClusterOpti
     labels = {key: value for key, value in pod["metadata"].get("labels", {}).items() if key.startswith(KEPT_LABELS)}
     labels["app.kubernetes.io/component"] = "training-node"
     metadata: dict[str, Any] = {"name": name, "labels": dict(labels)}
-    if options.queue:
-        metadata["labels"]["kueue.x-k8s.io/queue-name"] = options.queue
+    if queue := options.queue or pod["metadata"].get("labels", {}).get(QUEUE_LABEL, ""):
+        metadata["labels"][QUEUE_LABEL] = queue
     # The workflow, not this pod: a pod that is killed is replaced by one that goes on watching.
     owners = [{**owner, "controller": False, "blockOwnerDeletion": False} for owner in pod["metadata"].get("ownerReferences", [])]
     if owners:

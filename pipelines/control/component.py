@@ -24,6 +24,7 @@ def preflight(
     evaluation: dict,
     promotion: dict,
     cluster: dict,
+    launchers: list,
     responses: str,
     checkpoints: str,
     models: str,
@@ -54,6 +55,7 @@ def preflight(
         evaluation: Options.
         promotion: Options.
         cluster: Settings that the pipeline was compiled with.
+        launchers: Training tasks that it was compiled to let several nodes train.
         responses: Store URI of the teacher's answers.
         checkpoints: Store URI of work in progress.
         models: Store URI of published models.

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from components.core.errors import TutorLoopError
-from pipelines.cluster import ClusterOptions, PodOptions
+from pipelines.cluster import ClusterOptions, PodOptions, Toleration
 
+TIMEOUT_S = (5.0, 60.0)
+"""To connect, and to answer."""
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-GPU_KINDS = ("training", "generation")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Where one training computes.
+
+    Attributes:
+        section: Of the profile.
+        nodes: 1 for the task's own pod, more for a TrainJob.
+        gpus: GPUs of each.
+        gpu_type: Resource name of the GPUs.
+    """
+
+    section: str
+    nodes: int
+    gpus: int
+    gpu_type: str
 
 
 class ClusterError(TutorLoopError):
@@ -32,12 +51,13 @@ def connect() -> Any:
     return client.CoreV1Api()
 
 
-def check_gpus(api: Any, cluster: ClusterOptions, namespace: str = "") -> list[str]:
-    """Check that quota and nodes can hold each pod with GPUs.
+def check_gpus(api: Any, cluster: ClusterOptions, trainings: Sequence[TrainingPlan], namespace: str = "") -> list[str]:
+    """Check that quota and nodes can hold each pod with GPUs, and all nodes of a TrainJob.
 
     Args:
         api: ``kubernetes.client.CoreV1Api``.
         cluster: What the pods ask for.
+        trainings: Where the run's trainings compute.
         namespace: Of the runs; that of this pod when empty.
 
     Returns:
@@ -46,39 +66,62 @@ def check_gpus(api: Any, cluster: ClusterOptions, namespace: str = "") -> list[s
     Raises:
         ClusterError: A pod could never start: the quota is smaller than what it asks for, or no node has it.
     """
-    asked = [(kind, getattr(cluster.pods, kind)) for kind in GPU_KINDS]
-    asked = [(kind, pod) for kind, pod in asked if pod.gpus]
-    if not asked:
+    kinds = ["training"] if any(plan.nodes == 1 for plan in trainings) else []
+    pods = [(kind, getattr(cluster.pods, kind)) for kind in [*kinds, "generation"]]
+    pods = [(kind, pod) for kind, pod in pods if pod.gpus]
+    wanted = [Wanted(f"a pod of {kind}", pod.gpu_type, pod.gpus, f"cluster.pods.{kind}.gpus") for kind, pod in pods]
+    for plan in trainings:
+        if plan.nodes > 1 and plan.gpus:
+            what = f"the TrainJob of {plan.section}"
+            wanted.append(Wanted(what, plan.gpu_type, plan.gpus * plan.nodes, f"{plan.section}.cluster.gpus or {plan.section}.nodes"))
+    if not wanted:
         return []
     namespace = namespace or NAMESPACE.read_text().strip()
-    told = list(_check_quota(api, namespace, asked))
-    return told + list(_check_nodes(api, asked, cluster.autoscaling))
+    told = list(_check_quota(api, namespace, wanted))
+    return told + list(_check_nodes(api, pods, cluster.autoscaling))
 
 
-def _check_quota(api: Any, namespace: str, asked: list[tuple[str, PodOptions]]) -> Iterator[str]:
-    quotas = _read(lambda: api.list_namespaced_resource_quota(namespace).items)
+@dataclass(frozen=True)
+class Wanted:
+    """GPUs that are asked for at once.
+
+    Attributes:
+        what: What asks, in words.
+        gpu_type: Resource name.
+        gpus: How many.
+        setting: Parameter to lower.
+    """
+
+    what: str
+    gpu_type: str
+    gpus: int
+    setting: str
+
+
+def _check_quota(api: Any, namespace: str, asked: Sequence[Wanted]) -> Iterator[str]:
+    quotas = _read(lambda: api.list_namespaced_resource_quota(namespace, _request_timeout=TIMEOUT_S).items)
     if quotas is None:
         yield f"the GPU quota was not checked: this service account may not list resourcequotas in {namespace}"
         return
     for quota in quotas:
         hard, used = quota.status.hard or {}, quota.status.used or {}
-        for kind, pod in asked:
+        for item in asked:
             # Kubernetes takes both forms for extended resources.
-            names = [name for name in (f"requests.{pod.gpu_type}", f"limits.{pod.gpu_type}") if name in hard]
+            names = [name for name in (f"requests.{item.gpu_type}", f"limits.{item.gpu_type}") if name in hard]
             for name in names:
                 limit, taken = _number(hard[name]), _number(used.get(name, "0"))
-                if limit < pod.gpus:
+                if limit < item.gpus:
                     raise ClusterError(
-                        f"a pod of {kind} asks for {pod.gpus} {pod.gpu_type}, and the quota {quota.metadata.name} of {namespace} "
+                        f"{item.what} asks for {item.gpus} {item.gpu_type}, and the quota {quota.metadata.name} of {namespace} "
                         f"allows {limit} in all",
-                        f"raise {name} of the quota, or lower cluster.pods.{kind}.gpus of the profile and compile again",
+                        f"raise {name} of the quota, or lower {item.setting} of the profile and compile again",
                     )
-                if limit - taken < pod.gpus:
-                    yield f"{taken} of {limit} {pod.gpu_type} in {namespace} are taken: a pod of {kind} will wait for {pod.gpus}"
+                if limit - taken < item.gpus:
+                    yield f"{taken} of {limit} {item.gpu_type} in {namespace} are taken: {item.what} will wait for {item.gpus}"
 
 
 def _check_nodes(api: Any, asked: list[tuple[str, PodOptions]], autoscaling: bool) -> Iterator[str]:
-    nodes = _read(lambda: api.list_node().items)
+    nodes = _read(lambda: api.list_node(_request_timeout=TIMEOUT_S).items)
     if nodes is None:
         yield "nodes with GPUs were not looked for: this service account may not list nodes"
         return
@@ -100,16 +143,20 @@ def _check_nodes(api: Any, asked: list[tuple[str, PodOptions]], autoscaling: boo
 
 def _fits(node: Any, pod: PodOptions) -> bool:
     labels: Mapping[str, str] = node.metadata.labels or {}
-    tolerated = {(taint.key, taint.effect) for taint in pod.tolerations}
     taints = [taint for taint in node.spec.taints or [] if taint.effect != "PreferNoSchedule"]
-    # The device plugin's users let the admission controller ExtendedResourceToleration add this one.
-    refused = [taint for taint in taints if (taint.key, taint.effect) not in tolerated and taint.key != pod.gpu_type]
+    # Many clusters let the admission controller ExtendedResourceToleration add that of the GPUs themselves.
+    refused = [taint for taint in taints if taint.key != pod.gpu_type and not any(_tolerates(item, taint) for item in pod.tolerations)]
     return (
         not node.spec.unschedulable
         and not refused
         and all(labels.get(key) == value for key, value in pod.node_selector.items())
         and _number((node.status.allocatable or {}).get(pod.gpu_type, "0")) >= pod.gpus
     )
+
+
+def _tolerates(toleration: Toleration, taint: Any) -> bool:
+    same = (toleration.key, toleration.effect) == (taint.key, taint.effect)
+    return same and (toleration.operator == "Exists" or toleration.value == (taint.value or ""))
 
 
 def _number(quantity: str) -> Decimal:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from components.core.errors import ParameterError, TutorLoopError
+from components.core.options import parse_options
 from components.core.store import is_remote, open_store
 from components.core.store_http import TASK_VARIABLE
+from components.preference_tuning.options import TuningOptions
+from components.sft.options import SFTOptions
+from components.student.spread import spread_of
 from components.teacher.preflight import Services, check_services
 from pipelines import run_record
-from pipelines.cluster import parse_cluster
+from pipelines.cluster import TRAINING_TASKS, ClusterOptions, parse_cluster
 from pipelines.control import kubernetes_checks
+from pipelines.control.kubernetes_checks import TrainingPlan
 from pipelines.parameters import SECTIONS, RunOptions, check
 from pipelines.run_record import RunRecord
 
-WRITTEN = ("responses", "checkpoints")
-"""Stores that ordinary tasks write to; only the task that publishes may write to the third."""
+STORES = ("responses", "checkpoints", "models")
 PROBE = "preflight.json"
+TRAINING_OPTIONS: dict[str, type[SFTOptions] | type[TuningOptions]] = {"sft": SFTOptions, "preference_tuning": TuningOptions}
 
 
 def run(given: Mapping[str, Any]) -> None:
@@ -35,8 +41,10 @@ def run(given: Mapping[str, Any]) -> None:
         TeacherError: A teacher does not answer, refuses the key or does not offer the model.
         ClusterError: The cluster cannot give the GPUs that are asked for.
     """
-    # A store that does not answer now may be mistyped: other tasks know that it has answered, and wait for it.
-    os.environ.pop(TASK_VARIABLE, None)
+    if not kubernetes_checks.on_cluster():
+        # A store that does not answer may be mistyped: other tasks know that it has answered, and wait for it. So does this one in a
+        # pod, whose network may need a moment, and whose addresses nobody types anew for each run.
+        os.environ.pop(TASK_VARIABLE, None)
     record = RunRecord(
         id=run_record.run_name(),
         profile=str(given["profile"]),
@@ -49,20 +57,51 @@ def run(given: Mapping[str, Any]) -> None:
     run_record.begin(record, run_record.folder_of(str(given["records"])))
     options = check_parameters(given)
     cluster = parse_cluster(given["cluster"])
+    trainings = training_plans(options, cluster, given["launchers"])
+    if any(plan.nodes > 1 for plan in trainings) and not is_remote(str(given["checkpoints"])):
+        raise ParameterError("checkpoints", given["checkpoints"], "an s3:// URI where several nodes train")
     teachers = [options.sections["teacher"], options.sections["judge_teacher"]]
     check_services(
         Services(
-            stores=[str(given[name]) for name in ("responses", "checkpoints", "models")],
+            stores=[str(given[name]) for name in STORES],
             teachers=[section for index, section in enumerate(teachers) if section not in teachers[:index]],
         )
     )
-    for name in WRITTEN:
+    for name in STORES:
         if is_remote(str(given[name])):
             # Reading may be allowed where writing is not.
             open_store(str(given[name])).write(PROBE, msgspec.json.encode({"run": record.id}))
     if kubernetes_checks.on_cluster():
-        for told in kubernetes_checks.check_gpus(kubernetes_checks.connect(), cluster):
+        for told in kubernetes_checks.check_gpus(kubernetes_checks.connect(), cluster, trainings):
             print(told, file=sys.stderr, flush=True)
+
+
+def training_plans(options: RunOptions, cluster: ClusterOptions, launchers: Sequence[str]) -> list[TrainingPlan]:
+    """Where each training of the run computes.
+
+    Args:
+        options: Of the run.
+        cluster: Settings that the pipeline was compiled with.
+        launchers: Training tasks that it was compiled to let several nodes train.
+
+    Raises:
+        ParameterError: The rows of an update cannot be shared by the processes, or the pipeline was compiled for another number of nodes.
+    """
+    plans = []
+    for section, task in TRAINING_TASKS.items():
+        training = parse_options(TRAINING_OPTIONS[section], options.sections[section], section)
+        if (training.nodes > 1) != (task in launchers):
+            allowed = "1" if task not in launchers else "2 or more"
+            raise ParameterError(f"{section}.nodes", training.nodes, f"{allowed} with this pipeline; compile it for this profile")
+        gpus = training.cluster.gpus if training.nodes > 1 else cluster.pods.training.gpus
+        kind = str(getattr(training, "method", "sft"))
+        try:
+            spread_of(training, kind, training.processes or max(gpus, 1))
+        except ParameterError as error:
+            raise TutorLoopError(f"{section}: {error.message}", error.hint) from error
+        gpu_type = training.cluster.gpu_type if training.nodes > 1 else cluster.pods.training.gpu_type
+        plans.append(TrainingPlan(section, training.nodes, gpus, gpu_type))
+    return plans
 
 
 def check_parameters(given: Mapping[str, Any]) -> RunOptions:

@@ -28,6 +28,7 @@ class Package:
         text: What is uploaded.
         digest: SHA-256 of the text.
         inputs: Parameter name to whether a run has to be given it.
+        profile: Name of the profile that it was compiled for; empty when it does not say.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Package:
     text: str
     digest: str
     inputs: Mapping[str, bool]
+    profile: str = ""
 
     @property
     def version(self) -> str:
@@ -87,7 +89,8 @@ def read_package(path: Path) -> Package:
         spec: dict[str, Any] = documents[0]
         description = str(spec["pipelineInfo"].get("description", ""))
         inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        profile = str(inputs.get("profile", {}).get("defaultValue", ""))
         required = {name: not (item.get("isOptional") or "defaultValue" in item) for name, item in inputs.items()}
     except (yaml.YAMLError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"not a compiled pipeline: {type(error).__name__} {error}", path, hint=again) from error
-    return Package(path.stem, description, text, package_digest(text), required)
+    return Package(path.stem, description, text, package_digest(text), required, profile)

@@ -79,6 +79,9 @@ def spec(declared: Declared, package: Package, experiment_id: str, pipeline_id: 
 
 
 def _check_inputs(schedule: Schedule, package: Package, given: Mapping[str, Any]) -> None:
+    if package.profile not in ("", schedule.profile):
+        # Its pods and images fit that profile, and all parameters of a run come from the schedule's.
+        raise ParameterError(f"{schedule.name}: profile", schedule.profile, f"{package.profile}, for which the package was compiled")
     missing = sorted(name for name, required in package.inputs.items() if required and name not in given)
     unknown = sorted(set(given) - set(package.inputs))
     if missing or unknown:

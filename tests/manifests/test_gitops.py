@@ -68,6 +68,15 @@ def test_argocds_projects_allow_what_the_layers_hold_and_no_more(build: Build) -
     assert {entry["namespace"] for entry in project["spec"]["destinations"]} == {identify(item).namespace for item in items} - {""}
 
 
+def test_every_layers_application_goes_where_its_project_allows(build: Build) -> None:
+    project = build("gitops/argocd").get("AppProject", "argocd", "tutorloop")
+    assert project is not None
+    allowed = [(entry["server"], entry["namespace"]) for entry in project["spec"]["destinations"]]
+    for item in build("gitops/argocd/apps").of("Application"):
+        target = item["spec"]["destination"]
+        assert (target["server"], target.get("namespace", "")) in allowed, item["metadata"]["name"]
+
+
 def test_every_application_is_of_a_project_that_is_there(build: Build) -> None:
     bootstrap = build("gitops/argocd")
     [root] = bootstrap.of("Application")

@@ -21,7 +21,7 @@ from components.offline_teacher.background import start_background
 from pipelines import parameters, run_record
 from pipelines.cluster import ClusterOptions, parse_cluster
 from pipelines.control import kubernetes_checks, preflight, results
-from pipelines.control.kubernetes_checks import ClusterError
+from pipelines.control.kubernetes_checks import ClusterError, TrainingPlan
 
 GPU = "nvidia.com/gpu"
 
@@ -85,6 +85,7 @@ def asking(**pod: Any) -> ClusterOptions:
     return parse_cluster({"autoscaling": pod.pop("autoscaling", False), "pods": {"training": {"gpus": 4, **pod}}})
 
 
+HERE = [TrainingPlan("sft", 1, 4, GPU)]
 POOL = {"pool": "train"}
 TAINT = [{"key": "dedicated", "effect": "NoSchedule"}]
 
@@ -105,6 +106,11 @@ TAINT = [{"key": "dedicated", "effect": "NoSchedule"}]
         (Cluster(nodes=[node(taints=TAINT)]), asking(), "!there is none"),
         (Cluster(nodes=[node(taints=TAINT)]), asking(tolerations=[{"key": "dedicated"}]), ""),
         (Cluster(nodes=[node(taints=[{"key": GPU, "effect": "NoSchedule"}])]), asking(), ""),
+        (
+            Cluster(nodes=[node(taints=TAINT)]),
+            asking(tolerations=[{"key": "dedicated", "operator": "Equal", "value": "x"}]),
+            "!there is none",
+        ),
         (Cluster(nodes=[node(off=True)]), asking(), "!there is none"),
         (Cluster(status=403, nodes=[node()]), asking(), "the GPU quota was not checked"),
         (Cluster(node_status=403), asking(), "may not list nodes"),
@@ -116,11 +122,45 @@ def test_gpus_are_looked_for_before_they_are_needed(cluster: Cluster, asked: Clu
     with serving(cluster) as api:
         if outcome.startswith("!"):
             with pytest.raises(ClusterError, match=outcome[1:]) as caught:
-                kubernetes_checks.check_gpus(api, asked, "runs")
+                kubernetes_checks.check_gpus(api, asked, HERE, "runs")
             assert caught.value.hint
         else:
-            told = kubernetes_checks.check_gpus(api, asked, "runs")
+            told = kubernetes_checks.check_gpus(api, asked, HERE, "runs")
             assert len(told) == bool(outcome) and all(outcome in sentence for sentence in told)
+
+
+@pytest.mark.parametrize(("hard", "refused"), [("64", False), ("63", True)])
+def test_all_nodes_of_a_trainjob_have_to_fit_into_the_quota(hard: str, refused: bool) -> None:
+    with serving(Cluster(quotas=[quota(hard=hard)])) as api:
+        plans = [TrainingPlan("sft", 8, 8, GPU), TrainingPlan("preference_tuning", 8, 8, GPU)]
+        if refused:
+            with pytest.raises(ClusterError, match=r"the TrainJob of sft asks for 64.*allows 63"):
+                kubernetes_checks.check_gpus(api, asking(gpus=0), plans, "runs")
+        else:
+            # The task's own pod only waits: nobody looks for a node with the GPUs that a profile gives to training.
+            assert kubernetes_checks.check_gpus(api, asking(), plans, "runs") == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "launchers", "named"),
+    [
+        ([], [], ""),
+        (["sft.nodes=8"], ["sft"], ""),
+        (["sft.nodes=8"], [], "sft.nodes"),
+        ([], ["tune"], "preference_tuning.nodes"),
+        (["preference_tuning.nodes=8"], ["tune"], "at least 2 rows per process"),
+        (["sft.gradient_accumulation=1", "sft.batch_size=3"], [], "sft: .*8 processes can share"),
+    ],
+)
+def test_a_training_that_cannot_be_shared_is_refused_before_anything_is_paid(changed: list[str], launchers: list[str], named: str) -> None:
+    options = parameters.load("orca_math_7b", changed)
+    cluster = parse_cluster(options.cluster)
+    if not named:
+        plans = preflight.training_plans(options, cluster, launchers)
+        assert [plan.section for plan in plans] == ["sft", "preference_tuning"] and all(plan.gpus == 8 for plan in plans)
+        return
+    with pytest.raises(TutorLoopError, match=named):
+        preflight.training_plans(options, cluster, launchers)
 
 
 def given(home: Path, **changed: Any) -> dict[str, Any]:
@@ -129,7 +169,7 @@ def given(home: Path, **changed: Any) -> dict[str, Any]:
     stores = {name: str(home / name) for name in ("responses", "checkpoints", "models")} | {"records": str(home)}
     arguments = parameters.pipeline_arguments(options, stores=stores, profile="tiny", pipeline_digest="d")
     arguments["sft"] = arguments.pop("sft_options")
-    arguments |= {"cluster": msgspec.to_builtins(ClusterOptions()), "rounds": options.rounds}
+    arguments |= {"cluster": msgspec.to_builtins(ClusterOptions()), "rounds": options.rounds, "launchers": []}
     # Numbers in dicts arrive as floats.
     arrived: dict[str, Any] = json.loads(json.dumps({**arguments, **changed}), parse_int=float)
     return arrived
@@ -165,6 +205,7 @@ def test_the_preflight_opens_the_record(run_of: Path) -> None:
         ({"sft": {"learning_rat": 1}}, ParameterError, "sft.learning_rat"),
         ({"cluster": {"queue": "a b"}}, ParameterError, "cluster.queue"),
         ({"models": "ftp://x"}, StoreError, "ftp://x"),
+        ({"sft": {"nodes": 2}}, ParameterError, "sft.nodes"),
         ({"teacher": {"base_url": "http://127.0.0.1:1/v1", "model": "m"}}, TutorLoopError, "127.0.0.1:1"),
     ],
 )

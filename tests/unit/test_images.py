@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
         ("components/sft/stage.py", {"trainer"}),
         ("components/sampling/stage.py", {"trainer", "sampler"}),
         ("components/seeds/stage.py", {"agents"}),
-        ("components/seeds/version.py", {"agents", "sync"}),
+        ("components/seeds/options.py", {"agents", "sync"}),
         ("components/sft/options.py", {"trainer", "sync"}),
         ("pipelines/profiles/tiny.yaml", {"sync"}),
         ("pipelines/runner.py", set()),

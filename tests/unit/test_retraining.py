@@ -12,13 +12,14 @@ import pytest
 from components.base_model.stage import run as base_model
 from components.contamination.options import ContaminationOptions
 from components.contamination.stage import run as decontaminate
-from components.core.errors import GateError
+from components.core.errors import GateError, ParameterError
 from components.core.options import parse_options
 from components.core.records import Demonstration, Problem, read_records, write_records
 from components.core.stage import StageRun
 from components.core.store import open_store
 from components.promotion.component import starting_point
 from components.promotion.registry import promote, publish_version
+from components.seeds import version
 from components.seeds.options import SeedsOptions
 from components.seeds.stage import collect_seeds
 from components.seeds.version import sources_version
@@ -57,6 +58,24 @@ def test_new_seed_files_in_the_bucket_are_picked_up(s3_bucket: str, tmp_path: Pa
     assert names == {"Ana", "Ben", "Cleo"} and second != first
     store.delete("week-2.jsonl")
     assert collected() == (first, {"Ana", "Ben"})
+
+
+def test_no_result_is_taken_from_the_cache_for_longer_than_its_artifacts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = parse_options(SeedsOptions, {"sources": [{"adapter": "builtin"}]}, "seeds")
+
+    def at(day: float) -> str:
+        monkeypatch.setattr("components.seeds.version.time.time", lambda: day * 86_400)
+        return sources_version(options, "seeds")
+
+    unlimited = {at(day) for day in (0, 1000)}
+    monkeypatch.setenv(version.CACHE_DAYS, "45")
+    assert len(unlimited) == 1 and at(0) == at(44.9) != at(45.1) == at(89) and at(0) not in unlimited
+    before = at(100)
+    monkeypatch.setenv(version.CACHE_DAYS, "44")
+    assert at(100) != before, "another number makes everything run again"
+    monkeypatch.setenv(version.CACHE_DAYS, "often")
+    with pytest.raises(ParameterError, match=version.CACHE_DAYS):
+        at(0)
 
 
 def published(tmp_path: Path, models: str, name: str, rows: list[Demonstration], origin: str = "") -> str:

@@ -85,7 +85,9 @@ def test_a_pod_gets_the_secrets_it_needs_and_no_others(package: Path) -> None:
         secrets, image = secrets_of(settings), container["image"]
         asks = any(word in name for word in ("synthesize", "solve", "judge", "preflight"))
         assert ("tutorloop-teacher" in secrets) == asks, name
-        assert ("tutorloop-publisher" in secrets) == name.startswith("exec-publish"), name
+        assert ("tutorloop-publisher" in secrets) == name.startswith(("exec-publish", "exec-preflight")), name
+        fetches = any(word in name for word in ("sources-version", "collect", "base-model"))
+        assert ("tutorloop-hub" in secrets) == fetches, name
         assert ("tutorloop-store" in secrets) != ("tutorloop-publisher" in secrets), name
         assert image in (AGENTS, TRAINER, GENERATOR, SYNC)
         # A pod whose Secret is missing would wait for ever: tasks tell what they lack.
@@ -142,6 +144,15 @@ def test_settings_of_a_profile_reach_the_pods(tmp_path: Path) -> None:
     assert int(platform["pipelineConfig"]["activeDeadlineSeconds"]) == 3600
 
 
+def test_models_are_kept_for_one_another_in_a_claim(tmp_path: Path) -> None:
+    out = tmp_path / "p.yaml"
+    compile_profile(out, load("tiny", ["rounds=1", "cluster.model_cache=models"]))
+    mounted = {name for name, (_, settings) in executors(out).items() if "pvcMount" in settings}
+    assert "exec-sft" in mounted and "exec-sample" in mounted and "exec-base-model" in mounted and "exec-publish" not in mounted
+    container = executors(out)["exec-sft"][0]
+    assert {"name": "TUTORLOOP_MODEL_CACHE", "value": "/tutorloop-models"} in container["env"]
+
+
 def test_a_task_that_lets_nodes_train_has_no_gpus_itself(tmp_path: Path) -> None:
     out = tmp_path / "p.yaml"
     compile_profile(out, load("orca_math_7b", ["rounds=1", "sft.nodes=8"]))
@@ -155,6 +166,8 @@ def test_a_task_that_lets_nodes_train_has_no_gpus_itself(tmp_path: Path) -> None
         ({"pods": {"data": {"gpus": 1}}}, "cluster.pods.data.gpus"),
         ({"pods": {"training": {"memory": "8GB"}}}, "cluster.pods.training.memory"),
         ({"pods": {"training": {"memory": 8}}}, "cluster.pods.training.memory"),
+        ({"pods": {"training": {"memory": "1.5Gi"}}}, "cluster.pods.training.memory"),
+        ({"pods": {"training": {"cpu": "2Gi"}}}, "cluster.pods.training.cpu"),
         ({"pods": {"train": {}}}, "cluster.pods"),
         ({"queue": "not a label"}, "cluster.queue"),
         ({"retry": {"wait": "soon"}}, "cluster.retry.wait"),
