@@ -55,4 +55,5 @@ def test_killed_at_every_call(nursery: Nursery, git: Git, double: Double, moment
         assert double.cluster.summary() == expected, f"killed at call {number}"
         assert not double.cluster.doubled
         assert not any(workflow.killed for workflow in double.cluster.workflows)
-    assert number == calls + 1, "every call was tried"
+    # Whoever is killed once the last call is answered may have ended well before.
+    assert number in ((calls, calls + 1) if moment == "answered" else (calls + 1,)), "every call was tried"
