@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.package import STORES
 from pipelines.parameters import load, pipeline_arguments
 from tests.kind.commands import run, say
 from tests.kind.deploy import PROFILE, TUTORLOOP, Deployment
@@ -17,12 +18,6 @@ from tests.kind.kubeflow import ENDED, Kubeflow
 from tests.kind.services import Alertmanager, Prometheus, Teacher
 from tests.kind.store import ObjectStore, root_keys
 
-STORES = {
-    "responses": "s3://responses",
-    "checkpoints": "s3://artifacts/checkpoints",
-    "models": "s3://models",
-    "records": "s3://artifacts/records",
-}
 RUN_S = 3600.0
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from pipelines.package import STORES
 from tests.kind.commands import WaitError, wait_until
 from tests.kind.kubeflow import ENDED
-from tests.kind.lab import STORES, Lab
+from tests.kind.lab import Lab
 
 NAME = "kind-often"
 EVERY_MINUTE, ONCE_A_YEAR = "0 * * * * *", "0 0 0 1 1 *"

@@ -53,7 +53,11 @@ def test_every_layer_builds_with_our_released_images(built: Checkout) -> None:
 def test_the_released_package_is_that_of_the_tests_profile(built: Checkout) -> None:
     [package] = (built.overlay / "release" / "packages").glob("orca-math-*.yaml")
     spec, platform = yaml.load_all(package.read_text(), Loader=yaml.CSafeLoader)
-    assert spec["root"]["inputDefinitions"]["parameters"]["sampling"]["defaultValue"]["chunk_size"] == 8
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    assert inputs["sampling"]["defaultValue"]["chunk_size"] == 8
+    shipped = [item for item in resources(built, "schedules") if str(item["metadata"]["name"]).startswith("tutorloop-schedules")]
+    [schedule] = [yaml.safe_load(text) for text in shipped[0]["data"].values()]
+    assert (schedule["pipeline"], schedule["profile"]) == (package.stem, inputs["profile"]["defaultValue"]), "or every sync would refuse it"
     assert f"tutorloop/trainer-python:{version('trainer')}" in package.read_text()
     assert platform["platforms"]["kubernetes"]
 
