@@ -18,6 +18,10 @@ import yaml
 from components.core.stage import stage_run
 from components.core.store import open_store
 from components.promotion.registry import promote
+from pipelines.schedules import read_folder
+from pipelines.sync.metrics import publish
+from pipelines.sync.reconcile import Outcome
+from tests.conftest import ROOT
 from tests.local import command
 from tests.monitoring import files
 from tests.prometheus import get, pushed, running
@@ -109,10 +113,20 @@ def two_runs(monitoring: Monitoring, tmp_path_factory: pytest.TempPathFactory) -
             assert promote(store, version, "") in {"moved", "unchanged"}
         status, output = command.run(home, *arguments, environment=environment)
         assert status == 0, output + command.log_of(home)[-5000:]
+    publish_sync(monitoring)
     # Two more evaluations of the rules: the last push has been scraped and recorded.
     evaluated = time.time()
     monitoring.wait_for(lambda: min(last_evaluations(monitoring)) > evaluated + 2, "the rules are not evaluated")
     return home
+
+
+def publish_sync(monitoring: Monitoring) -> None:
+    """What a sync pushes that found the schedules of the repository as Git has them."""
+    declared = read_folder(ROOT / "manifests" / "components" / "schedules").schedules
+    names = [item.schedule.name for item in declared]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUTORLOOP_PUSHGATEWAY", monitoring.pushgateway)
+        publish(declared, Outcome(drift=dict.fromkeys(names, False), since=dict.fromkeys(names, time.time())), failed=False)
 
 
 def last_evaluations(monitoring: Monitoring) -> list[float]:

@@ -113,7 +113,7 @@ def test_a_damaged_or_missing_model_is_refused(model: Path, shared: str, tmp_pat
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
     for key in list(store.list("models/")):
         store.delete(key)
-    with pytest.raises(ModelError, match=r"no longer in the store[\s\S]*without its cache"):
+    with pytest.raises(ModelError, match=r"no longer in the store[\s\S]*TUTORLOOP_CACHE_DAYS"):
         whole(model)
 
 
