@@ -72,11 +72,6 @@ class Checkpoints:
             shutil.rmtree(path)
         return None
 
-    def finish(self, step: int) -> None:
-        """Mark the checkpoint of a step complete and, for S3, copy it up and drop the older ones there."""
-        self.upload(step)
-        self.mark(step)
-
     def upload(self, step: int) -> None:
         """For S3: copy up what this machine holds of the checkpoint of a step. Several machines hold different files of it."""
         if self.remote:

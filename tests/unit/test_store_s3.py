@@ -107,6 +107,10 @@ def test_everything_waits_for_a_server_that_is_away(
     (checkpoints.folder / "checkpoint-5" / "weights").write_text("weights of step 5")
     keys = [request_key("teacher", [], {}, number) for number in range(5)]
 
+    def store_checkpoint() -> None:
+        checkpoints.upload(5)
+        checkpoints.mark(5)
+
     async def store_replies() -> None:
         await asyncio.gather(*(responses.put(key, b'{"n": 1}') for key in keys))
 
@@ -122,7 +126,7 @@ def test_everything_waits_for_a_server_that_is_away(
                 lambda: store.write("new", b"value"),
                 lambda: store.delete("gone"),
                 lambda: list(store.list("ol")),
-                lambda: checkpoints.finish(5),
+                store_checkpoint,
                 lambda: asyncio.run(store_replies()),
             )
         ]

@@ -37,7 +37,8 @@ def test_the_newest_complete_checkpoint_is_found_again_elsewhere(store_uri: str)
     assert first.latest() is None
     for step in (9, 10):
         _write(first, step)
-        first.finish(step)
+        first.upload(step)
+        first.mark(step)
     _write(first, 11)
     again = Checkpoints(store_uri, "task")
     found = again.latest()
@@ -53,14 +54,16 @@ def test_the_newest_complete_checkpoint_is_found_again_elsewhere(store_uri: str)
 def test_a_checkpoint_of_the_other_form_is_not_used(store_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     alone = Checkpoints(store_uri, "task")
     _write(alone, 9)
-    alone.finish(9)
+    alone.upload(9)
+    alone.mark(9)
     assert Checkpoints(store_uri, "task").latest_of_form(sharded=True) is None
     assert "checkpoint-9 is of a training by one process" in capsys.readouterr().out
     together = Checkpoints(store_uri, "task")
     _write(together, 3)
     (together.folder / "checkpoint-3" / "pytorch_model_fsdp_0").mkdir()
     (together.folder / "checkpoint-3" / "pytorch_model_fsdp_0" / "weights").write_text("sharded")
-    together.finish(3)
+    together.upload(3)
+    together.mark(3)
     found = Checkpoints(store_uri, "task").latest_of_form(sharded=True)
     assert found is not None and found.name == "checkpoint-3"
 
@@ -80,7 +83,8 @@ def test_several_machines_bring_up_one_checkpoint(s3_bucket: str, tmp_path: Path
 def test_killed_while_it_discards_it_leaves_no_checkpoint_without_its_files(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Checkpoints(store_uri, "task")
     _write(first, 9)
-    first.finish(9)
+    first.upload(9)
+    first.mark(9)
 
     def killed(prefix: str) -> None:
         raise KeyboardInterrupt
