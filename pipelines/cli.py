@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,12 @@ from components.core import data_folder
 from components.core.stage import readable_errors
 from components.core.store import is_remote
 from pipelines.cli_images import compile_package, images, release
+from pipelines.cli_store import store
 from pipelines.cli_sync import sync
 from pipelines.images import DEFAULT_TABLE
+
+if TYPE_CHECKING:
+    from pipelines.parameters import RunOptions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,6 +28,7 @@ def cli() -> None:
 
 cli.add_command(images)
 cli.add_command(compile_package)
+cli.add_command(store)
 cli.add_command(sync)
 cli.add_command(release)
 
@@ -69,6 +75,9 @@ def _use_data(data: str | None) -> None:
 @click.option("--images", "table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table of built images (docker).")
 @click.option("--network", default="bridge", show_default=True, help="Docker network that reaches teacher, stores and gateway (docker).")
 @click.option("--memory", default="", metavar="SIZE", help="Memory limit of each container, for example 8g (docker).")
+@click.option("--dry-run", is_flag=True, help="Only say what the run will ask of the teacher, from a small real sample.")
+@click.option("--sample", default=8, show_default=True, type=click.IntRange(min=1), help="Seeds of each kind in the sample (--dry-run).")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON (--dry-run).")
 @_home
 def run(
     profile: str,
@@ -78,6 +87,9 @@ def run(
     table: str,
     network: str,
     memory: str,
+    dry_run: bool,
+    sample: int,
+    as_json: bool,
     home: str,
     data: str | None,
     **stores: str | None,
@@ -92,12 +104,33 @@ def run(
         overrides = (*overrides, f"seed={seed}")
     given = {name: uri for name, uri in stores.items() if uri}
     options = parameters.load(profile, overrides)
+    if dry_run:
+        _dry_run(profile, options, given.get("responses") or f"{home.rstrip('/')}/shared/responses", sample, as_json)
+        return
     docker = None
     if runner == "docker":
         docker = Docker(read_table(table), network, memory)
     folder = run_profile(profile, options, home, given, docker=docker)
     click.echo(summary.text(run_record.read(folder)))
     click.echo(f"report: {folder / 'report.html'}" + (f", and in {home}/{folder.name}" if is_remote(home) else ""))
+
+
+def _dry_run(profile: str, options: RunOptions, responses: str, sample: int, as_json: bool) -> None:
+    """Take a sample; everything but its result goes to the standard error stream."""
+    import contextlib
+    import sys
+
+    from components.core.progress import ProgressLines
+    from pipelines import dry_run, parameters
+    from pipelines.forecast_text import as_json as encoded
+    from pipelines.forecast_text import text
+
+    parameters.require_data_folder(options, profile)
+    address = responses if is_remote(responses) else str(Path(responses.removeprefix("file://")).resolve())
+    with contextlib.redirect_stdout(sys.stderr):
+        lines = ProgressLines("sample", "0/1")
+        found = dry_run.dry_run(options, address, sample, lambda done, total: lines.show(done, total, "units"))
+    click.echo(encoded(found) if as_json else text(found))
 
 
 @cli.command()

@@ -45,6 +45,9 @@ class Assumptions(Options, frozen=True, kw_only=True):
         seeds: Seed problems; Orca-Math's number.
         turned_round_per_seed: Problems that Ask-Me-Anything makes of a seed; Orca-Math's 120,445 of 36,217.
         rewritten_kept: Share of the rewritten problems that is kept; Orca-Math's 37,157 of two rounds on 36,217.
+        with_answer: Share of the seeds that have a short answer, without which Ask-Me-Anything has nothing to turn round.
+        with_solution: Share of the seeds that have a worked solution, which ``solving.use_gold_solutions`` takes.
+        rounds_taken: Share of the rounds of Suggester and Editor that are asked: a conversation ends with the first that brings nothing.
         undecided: Share of responses that the rules cannot decide, and the judge is asked about (our choice).
         writing: Requests of the agents; prompts as measured with ours, replies our choice.
         solving: Requests for solutions, likewise.
@@ -62,6 +65,9 @@ class Assumptions(Options, frozen=True, kw_only=True):
     seeds: Number = 36_217
     turned_round_per_seed: Number = 3.326
     rewritten_kept: Share = 0.513
+    with_answer: Share = 1.0
+    with_solution: Share = 1.0
+    rounds_taken: Share = 1.0
     undecided: Share = 0.05
     writing: Tokens = Tokens(prompt=380, reply=220)
     solving: Tokens = Tokens(prompt=260, reply=250)
@@ -119,12 +125,16 @@ def estimate(run: RunOptions, assumed: Assumptions) -> Estimate:
         assumed: What they do not say.
     """
     synthesis, solving = _options(run, SynthesisOptions, "synthesis"), _options(run, SolvingOptions, "solving")
-    turned = _some(synthesis.ask_me_anything_seeds, assumed.seeds) if synthesis.ask_me_anything else 0.0
-    rewritten = _some(synthesis.suggester_editor_seeds, assumed.seeds) * synthesis.rounds if synthesis.suggester_editor else 0.0
+    turned = _some(synthesis.ask_me_anything_seeds, assumed.seeds) * assumed.with_answer if synthesis.ask_me_anything else 0.0
+    conversations = _some(synthesis.suggester_editor_seeds, assumed.seeds) if synthesis.suggester_editor else 0.0
+    rewritten = conversations * synthesis.rounds * assumed.rounds_taken
     problems = assumed.seeds + turned * assumed.turned_round_per_seed + rewritten * assumed.rewritten_kept
     # Suggester and Editor, and the third agent where it is asked; the solutions that the length filter looks at are solving's.
-    written = turned + rewritten * (3 if synthesis.check_solvable else 2)
-    solved = assumed.seeds + turned * assumed.turned_round_per_seed + rewritten + problems * (solving.n - 1)
+    checks = int(synthesis.check_solvable)
+    written = turned * (1 + assumed.turned_round_per_seed * checks) + rewritten * (2 + checks)
+    unsolved = assumed.seeds * (1 - assumed.with_solution * solving.use_gold_solutions)
+    asked = unsolved + problems - assumed.seeds
+    solved = asked + rewritten * (1 - assumed.rewritten_kept) + asked * (solving.n - 1)
 
     sampling, judging = _options(run, SamplingOptions, "sampling"), _options(run, JudgingOptions, "judging")
     practised = _some(sampling.problems_per_round, problems)
@@ -172,8 +182,7 @@ def _some(limit: int, there: float) -> float:
 
 def _asked(requests: float, tokens: Tokens, teacher: TeacherOptions) -> Asked:
     prompt, reply = requests * tokens.prompt, requests * tokens.reply
-    usd = (prompt * teacher.usd_per_million_prompt_tokens + reply * teacher.usd_per_million_completion_tokens) / 1e6
-    return Asked(requests, prompt, reply, usd)
+    return Asked(requests, prompt, reply, teacher.usd(prompt, reply))
 
 
 def _gpu_hours(run: RunOptions, assumed: Assumptions, demonstrations: float, practised: float, sampled: float) -> dict[str, float]:

@@ -25,8 +25,10 @@ from components.core.store import MissingKeyError, Store
 
 PREFIX = "lease/"
 SILENCE_S = 60.0
-"""A holder that is silent for so long is dead."""
+"""A holder that is silent for so long, while the store answers, is dead."""
 RENEWAL_S = 10.0
+LOOK_S = 1.0
+"""A holder that may be dead is looked at so often."""
 
 
 class BusyError(TutorLoopError):
@@ -49,8 +51,8 @@ class Lease(Record, frozen=True, kw_only=True):
 def held(store: Store, home: str) -> Iterator[None]:
     """Hold the lease of a home for the time of the block.
 
-    A lease whose holder does not give it back is watched for :data:`SILENCE_S`, and taken over if nothing moves. A holder that finds
-    itself overtaken ends its process as an interrupt would.
+    A lease whose holder does not give it back is watched for :data:`SILENCE_S` in which the store answers, and taken over if nothing
+    moves. A holder that finds itself overtaken ends its process as an interrupt would.
 
     Args:
         store: The store of the home.
@@ -97,15 +99,18 @@ def _require_dead(store: Store, key: str, home: str) -> None:
     seen = _read(store, key)
     if seen is None or seen.renewals < 0:
         return
-    print(f"{home} is held by {seen.owner}; waiting up to {SILENCE_S:.0f} s to see whether that run is alive", flush=True)
-    deadline = time.monotonic() + SILENCE_S
-    while time.monotonic() < deadline:
-        time.sleep(1)
+    print(f"{home} is held by {seen.owner}; waiting {SILENCE_S:.0f} s to see whether that run is alive", flush=True)
+    silence, looked = 0.0, time.monotonic()
+    while silence < SILENCE_S:
+        time.sleep(LOOK_S)
         now = _read(store, key)
         if now != seen:
             if now is not None and now.renewals >= 0:
                 raise _busy(home, now.owner)
             return
+        # A look that takes long is no long silence: while the store does not answer, or this machine is asleep, nothing can be heard.
+        silence += min(time.monotonic() - looked, 2 * LOOK_S)
+        looked = time.monotonic()
 
 
 def _busy(home: str, who: str) -> BusyError:

@@ -62,37 +62,46 @@ def _die_with_parent(docker: DockerOptions | None) -> None:
 
 
 @contextlib.contextmanager
-def _offline_teacher(job: Job) -> Iterator[None]:
-    """Run the offline teacher for the time of the pipeline, and tell the tasks its address."""
-    if job.offline_teacher is None:
+def offline_teacher(
+    options: dict[str, Any] | None, answer_key: list[dict[str, Any]], seed: int, folder: Path, docker: DockerOptions | None = None
+) -> Iterator[None]:
+    """Run the offline teacher for a while, and tell the tasks its address.
+
+    Args:
+        options: Its options; None when it is not needed.
+        answer_key: Seed sources whose solutions it may give.
+        seed: Of the run, for these sources.
+        folder: Where these solutions are written.
+        docker: How to run it as a container; None for a process.
+    """
+    if options is None:
         yield
         return
     from components.offline_teacher.background import ADDRESS_VARIABLE, start_background
     from components.offline_teacher.options import OfflineTeacherOptions
 
-    options = parse_options(OfflineTeacherOptions, job.offline_teacher, "offline_teacher")
-    docker = job.docker
-    if job.answer_key:
-        key = str(_write_answer_key(job))
-        options = msgspec.structs.replace(options, answer_key=(*options.answer_key, key))
+    chosen = parse_options(OfflineTeacherOptions, options, "offline_teacher")
+    if answer_key:
+        key = str(_write_answer_key(answer_key, seed, folder))
+        chosen = msgspec.structs.replace(chosen, answer_key=(*chosen.answer_key, key))
         docker = docker and msgspec.structs.replace(docker, readable=[*docker.readable, key])
     with contextlib.ExitStack() as stack:
         if docker is None:
-            address = stack.enter_context(start_background(options)).url
+            address = stack.enter_context(start_background(chosen)).url
         else:
-            address = stack.enter_context(containers.offline_teacher(docker, msgspec.to_builtins(options)))
+            address = stack.enter_context(containers.offline_teacher(docker, msgspec.to_builtins(chosen)))
         os.environ[ADDRESS_VARIABLE] = address
         yield
 
 
-def _write_answer_key(job: Job) -> Path:
+def _write_answer_key(answer_key: list[dict[str, Any]], seed: int, folder: Path) -> Path:
     """Collect the worked solutions that the offline teacher may give."""
     from components.seeds.options import SeedsOptions
     from components.seeds.stage import collect_seeds
 
-    path = Path(job.folder) / "answer_key.jsonl"
-    sources = parse_options(SeedsOptions, {"sources": job.answer_key}, "answer_key")
-    collect_seeds(path, sources, job.arguments["seed"], StageRun("answer_key"))
+    path = folder / "answer_key.jsonl"
+    sources = parse_options(SeedsOptions, {"sources": answer_key}, "answer_key")
+    collect_seeds(path, sources, seed, StageRun("answer_key"))
     return path
 
 
@@ -106,7 +115,7 @@ def run_package(job: Job) -> None:
     if job.docker is not None:
         containers.remove_containers(job.docker.home)
         containers.give_folders(job.docker)
-    with _offline_teacher(job):
+    with offline_teacher(job.offline_teacher, job.answer_key, job.arguments["seed"], Path(job.folder), job.docker):
         runner = _runner(job)
         warnings.filterwarnings("ignore", module="kfp")
         from kfp import components, local

@@ -69,6 +69,7 @@ def practice_round(number: int, settings: TaskSettings):
         evaluation: dict,
         responses: str,
         checkpoints: str,
+        records: str,
         seed: int,
         shards: list[str],
     ) -> Round:
@@ -85,6 +86,7 @@ def practice_round(number: int, settings: TaskSettings):
                     teacher=judge_teacher,
                     options=judging,
                     responses=responses,
+                    records=records,
                     round=number,
                     shard=shard,
                 ),
@@ -209,7 +211,13 @@ def teaching(rounds: int, settings: TaskSettings):
         with dsl.ParallelFor(data_shards, name="shards") as shard:
             written = configure(
                 synthesize(
-                    seeds=collected.outputs["problems"], teacher=teacher, options=synthesis, responses=responses, seed=seed, shard=shard
+                    seeds=collected.outputs["problems"],
+                    teacher=teacher,
+                    options=synthesis,
+                    responses=responses,
+                    records=records,
+                    seed=seed,
+                    shard=shard,
                 ),
                 "Agents write problems",
                 "teacher",
@@ -220,6 +228,7 @@ def teaching(rounds: int, settings: TaskSettings):
                     teacher=teacher,
                     options=solving,
                     responses=responses,
+                    records=records,
                     seed=seed,
                     shard=shard,
                 ),
@@ -293,6 +302,7 @@ def teaching(rounds: int, settings: TaskSettings):
                 evaluation=evaluation,
                 responses=responses,
                 checkpoints=checkpoints,
+                records=records,
                 seed=seed,
                 shards=sampling_shards,
             ).set_display_name(f"Practice round {number}: M{number} to M{number + 1}")

@@ -168,8 +168,13 @@ def check(values: Mapping[str, Any]) -> RunOptions:
     sections = {name: dict(values.get(name) or {}) for name in SECTIONS}
     if not sections["judge_teacher"]:
         sections["judge_teacher"] = dict(sections["teacher"])
+    elif "prices" in sections["teacher"]:
+        # One table may hold the prices of both models.
+        sections["judge_teacher"].setdefault("prices", sections["teacher"]["prices"])
     for name, kind in SECTIONS.items():
-        parse_options(kind, sections[name], name)
+        options = parse_options(kind, sections[name], name)
+        if isinstance(options, TeacherOptions):
+            options.check(name)
     run = parse_options(RunOptions, {**own, "sections": sections}, "profile")
     for name in ("rounds", "data_shards", "sampling_shards"):
         if getattr(run, name) < 1:
@@ -186,6 +191,18 @@ def needs_data_folder(run: RunOptions) -> bool:
     sources = [*run.sections["seeds"]["sources"], *run.sections["benchmarks"]["sources"], *run.answer_key]
     uris = [source.get("uri", "") for source in sources] + run.sections["judging"].get("golden", [])
     return any(data_folder.MARK in uri for uri in uris) and not os.environ.get(data_folder.VARIABLE)
+
+
+def require_data_folder(run: RunOptions, profile: str) -> None:
+    """Refuse a profile whose files lie in ``{data}`` while the folder is not set.
+
+    Raises:
+        InputError: They do.
+    """
+    if needs_data_folder(run):
+        raise InputError(
+            "the profile names files in {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA"
+        )
 
 
 def uses_offline_teacher(run: RunOptions) -> bool:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from types import TracebackType
-from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from components.core.stage import PROGRESS_PREFIX
+from components.core.progress import PREFIX, ProgressEvent, clock, describe
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _STARTED = re.compile(r"Executing task '([^']+)'")
 _RETRIED = re.compile(r"Task (\S+) failed \(attempt (\d+)/(\d+)\)\. Retrying in ([\d.]+)s")
 _FINISHED = re.compile(r"Task '([^']+)' finished with status (\w+)")
 _LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d+ - [A-Z]+ - ")
+_DECODER = json.JSONDecoder()
 PLAIN_INTERVAL_S = 5.0
 
 
 def plain(text: str) -> str:
     """The text without terminal colours."""
     return _ANSI.sub("", text)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``m:ss``."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 class Display:
@@ -64,11 +60,21 @@ class Display:
             self._progress.stop()
 
     def line(self, raw: str) -> None:
-        """Take one line of the child's output."""
-        text = plain(raw).strip()
-        if text.startswith(PROGRESS_PREFIX):
-            self._advance(msgspec.json.decode(text[len(PROGRESS_PREFIX) :]))
-        elif started := _STARTED.search(text):
+        """Take one line of the child's output, or several in one: threads and processes that share an output may lose a line's end."""
+        told, *events = plain(raw).split(PREFIX)
+        self._take(told.strip())
+        for event in events:
+            try:
+                fields, end = _DECODER.raw_decode(event)
+                progress = msgspec.convert(fields, ProgressEvent)
+            except (json.JSONDecodeError, msgspec.ValidationError):
+                # Torn apart by another's line; the next one tells more.
+                continue
+            self._advance(progress)
+            self._take(event[end:].strip())
+
+    def _take(self, text: str) -> None:
+        if started := _STARTED.search(text):
             self._in_error = False
             self._started.setdefault(started[1], []).append(time.monotonic())
             self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {started[1]}")
@@ -105,12 +111,10 @@ class Display:
         del self.error[self._error_start :]
         self.failed_stage, self._in_error = "", False
 
-    def _advance(self, event: dict[str, Any]) -> None:
-        key = f"{event['task']} {event['shard']}" if event["shard"] != "0/1" else str(event["task"])
-        done, total, seconds = float(event["done"]), float(event["total"]), float(event["seconds"])
-        rate = done / seconds if seconds else 0.0
-        left = f", {clock((total - done) / rate)} left" if rate and done < total else ""
-        text = f"{done:,.0f}/{total:,.0f} {event['unit']}, {rate:,.1f}/s{left}"
+    def _advance(self, event: ProgressEvent) -> None:
+        key = f"{event.task} {event.shard}" if event.shard != "0/1" else event.task
+        done, total = event.done, event.total
+        text = describe(done, total, event.unit, event.rate)
         if self.console.is_terminal:
             if key not in self._bars:
                 self._bars[key] = self._progress.add_task(key, total=total, text=text)

@@ -16,8 +16,8 @@ from typing import IO
 
 import msgspec
 
-from components.core import data_folder
-from components.core.errors import InputError, TutorLoopError
+from components.core import data_folder, progress
+from components.core.errors import TutorLoopError
 from components.core.store import is_remote
 from pipelines import containers, images, parameters, run_record
 from pipelines.compile import package_digest, package_for
@@ -31,6 +31,8 @@ from pipelines.run_record import RunRecord
 
 STORES = ("responses", "checkpoints", "models")
 """What outlives a run: paid answers, work in progress, published models."""
+DYING_S = 60.0
+"""What a run that was killed has started is waited for so long."""
 
 
 class RunFailedError(TutorLoopError):
@@ -80,10 +82,7 @@ def run_profile(
         BusyError: Another run is at work in this home in S3.
         RunFailedError: A stage failed; ``run.json`` and ``log.txt`` hold the cause.
     """
-    if parameters.needs_data_folder(options):
-        raise InputError(
-            "the profile names files in {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA"
-        )
+    parameters.require_data_folder(options, profile)
     if not is_remote(str(home)):
         return _run_in(Path(home).resolve(), profile, options, dict(stores or {}), display or Display(), docker)
     remote = RemoteHome(str(home))
@@ -99,7 +98,7 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
     # Tasks run in other folders, so that they need the whole path.
     addresses |= {name: uri if is_remote(uri) else str(Path(uri.removeprefix("file://")).resolve()) for name, uri in stores.items()}
     (shared / "artifacts").mkdir(parents=True, exist_ok=True)
-    with _only_run_in(home):
+    with _only_run_in(home) as work:
         folder = _new_folder(home, profile)
         _point_latest(home, folder)
         package = package_for(options.rounds, folder)
@@ -128,7 +127,7 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
         run_record.write(record, folder)
         status = 1
         try:
-            status = _run_child(job, folder, display)
+            status = _run_child(job, folder, display, work)
         finally:
             record = run_record.finish(
                 folder,
@@ -168,14 +167,37 @@ def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str,
 
 
 @contextlib.contextmanager
-def _only_run_in(home: Path) -> Iterator[None]:
-    """Two runs in one home would train into the same checkpoints: the second is refused."""
-    with (home / ".lock").open("w") as lock:
+def _only_run_in(home: Path) -> Iterator[int]:
+    """Two runs in one home would train into the same checkpoints: the second is refused.
+
+    Yields:
+        Descriptor of a second lock, which the child is to keep: it dies a moment after a command line that is killed.
+    """
+    with (home / ".lock").open("w") as lock, (home / ".work.lock").open("w") as work:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunFailedError(f"another run is active in {home}", "wait for it, stop it, or give another --home") from error
-        yield
+        _wait_for_work(home, work)
+        yield work.fileno()
+
+
+def _wait_for_work(home: Path, work: IO[str]) -> None:
+    """Take the lock on the work in a home: nobody commands whoever still has it, so that it is about to end."""
+    deadline = time.monotonic() + DYING_S
+    waiting = False
+    while True:
+        try:
+            fcntl.flock(work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                hint = "end the processes whose command line names it, or give another --home"
+                raise RunFailedError(f"what a killed run has started is still at work in {home}", hint) from error
+        if not waiting:
+            waiting = True
+            print(f"waiting up to {DYING_S:.0f} s for what a killed run has started in {home} to end", flush=True)
+        time.sleep(0.1)
 
 
 def _new_folder(home: Path, profile: str) -> Path:
@@ -196,14 +218,25 @@ def _point_latest(home: Path, folder: Path) -> None:
     partial.replace(home / "latest")
 
 
-def _run_child(job: Job, folder: Path, display: Display) -> int:
-    """Start the child, follow its output into log and display, and end everything it started."""
+def _run_child(job: Job, folder: Path, display: Display, work: int) -> int:
+    """Start the child, follow its output into log and display, and end everything it started.
+
+    Args:
+        job: What it is to do.
+        folder: The run's folder.
+        display: Where progress is shown.
+        work: Descriptor of the lock that it keeps.
+
+    Returns:
+        Its exit status.
+    """
     (folder / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=1))
     environment = {
         **os.environ,
         "TUTORLOOP_RUN": folder.name,
         "TUTORLOOP_METRICS_DIR": str(folder / "metrics"),
         "PYTHONUNBUFFERED": "1",
+        progress.MODE_VARIABLE: "json",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -219,6 +252,7 @@ def _run_child(job: Job, folder: Path, display: Display) -> int:
         text=True,
         errors="replace",
         start_new_session=True,
+        pass_fds=(work,),
     )
     assert child.stdout is not None
     try:

@@ -15,6 +15,8 @@ from components.core.options import Options, parse_options
 
 KEPT = ("responses", "models")
 """Buckets whose current objects no rule and no user may remove: what was paid for, and the champion."""
+PASSING = {"responses": "claims/"}
+"""What in them is only of use while processes are at work, and may be removed: who asks what just now."""
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 USER_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -81,7 +83,8 @@ class StoreSettings(Options, frozen=True, kw_only=True):
             for right in rights:
                 if right.bucket not in self.buckets:
                     raise ParameterError(f"users.{user}.bucket", right.bucket, "one of " + ", ".join(self.buckets))
-                if "delete" in right.rights and right.bucket in KEPT:
+                passing = right.prefix and right.prefix.startswith(PASSING.get(right.bucket, " "))
+                if "delete" in right.rights and right.bucket in KEPT and not passing:
                     raise ParameterError(f"users.{user}.rights", right.rights, f"read and write: objects of {right.bucket} are kept")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.progress import clock
+from components.core.progress import clock
 from pipelines.run_record import RunRecord
 
 

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -291,15 +290,3 @@ def task_pod(environment: dict[str, str]) -> dict[str, Any]:
             ],
         },
     }
-
-
-def wait_until(true: Any, seconds: float = 60.0) -> None:
-    """Wait for a condition.
-
-    Raises:
-        AssertionError: It did not come true.
-    """
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)

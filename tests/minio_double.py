@@ -32,22 +32,26 @@ class MinioDouble:
     Args:
         s3: Address of the real S3 server, ``host:port``.
         root: Access and secret key, known to the S3 server as well.
+        starting: Whether it is not ready yet.
 
     Attributes:
         endpoint: Where it listens, ``http://host:port``.
         users: Access key to ``secretKey``, ``status`` and ``policyName``.
         policies: Name to document.
         changes: Every command that changed something.
+        starting: Whether it answers as a server does that is not ready yet.
+        refused: Set once it has given such an answer.
     """
 
-    def __init__(self, s3: str, root: tuple[str, str]) -> None:
+    def __init__(self, s3: str, root: tuple[str, str], starting: bool = False) -> None:
         self.s3 = s3
         self.root = root
         self.endpoint = ""
         self.users: dict[str, dict[str, str]] = {}
         self.policies: dict[str, Any] = dict(BUILT_IN)
         self.changes: list[str] = []
-        self.starting = False
+        self.starting = starting
+        self.refused = threading.Event()
 
     def secret_of(self, access_key: str) -> str | None:
         """Of root, or of a user who is enabled."""
@@ -103,6 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         if self.double.starting:
             self._answer(503, _error("XMinioServerNotInitialized"))
+            self.double.refused.set()
             return
         refused, access_key = self._refused()
         if refused:
@@ -169,9 +174,9 @@ def _error(code: str) -> bytes:
 
 
 @contextmanager
-def running(s3: str, root: tuple[str, str], port: int = 0) -> Iterator[MinioDouble]:
+def running(s3: str, root: tuple[str, str], port: int = 0, starting: bool = False) -> Iterator[MinioDouble]:
     """A double for the time of the block."""
-    double = MinioDouble(s3, root)
+    double = MinioDouble(s3, root, starting)
     server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"double": double}))
     double.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

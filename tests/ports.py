@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def free_ports(count: int) -> list[int]:
@@ -15,3 +17,13 @@ def free_ports(count: int) -> list[int]:
     finally:
         for item in sockets:
             item.close()
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens for the time of the block, unless the block itself starts a server there."""
+    with socket.socket() as holder:
+        # Two that may share an address can both have it as long as one of them does not listen.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]

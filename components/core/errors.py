@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class TutorLoopError(Exception):
@@ -61,7 +63,17 @@ class TeacherError(TutorLoopError):
 
 
 class BudgetError(TeacherError):
-    """The budget in dollars or tokens is spent; what was paid for is kept and the run can resume."""
+    """The budget in dollars or tokens is spent; what was paid for is kept and the run can resume.
+
+    Args:
+        message: What is spent.
+        hint: What to do about it.
+        results: Of the items of some work, in their order, as far as they were done; None for each that is left.
+    """
+
+    def __init__(self, message: str, hint: str = "", results: Sequence[Any] = ()) -> None:
+        super().__init__(message, hint)
+        self.results = list(results)
 
 
 class ModelError(TutorLoopError):

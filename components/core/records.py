@@ -7,7 +7,6 @@ behind it. Unknown fields, missing fields and broken lines are refused with file
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from components.core.errors import InputError
+from components.core.whole_files import replacing
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -302,19 +302,12 @@ def problem_id(question: str) -> str:
 
 def write_records(path: str | Path, rows: Iterable[msgspec.Struct]) -> int:
     """Write rows as JSON Lines to a temporary name, then rename; return their number."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     encoder = msgspec.json.Encoder()
     count = 0
-    try:
-        with partial.open("wb") as handle:
-            for row in rows:
-                handle.write(encoder.encode(row) + b"\n")
-                count += 1
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(Path(path)) as partial, partial.open("wb") as handle:
+        for row in rows:
+            handle.write(encoder.encode(row) + b"\n")
+            count += 1
     return count
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 REDACTED = "[redacted]"
 
@@ -15,6 +17,9 @@ SECRET_NAME = re.compile(
 """Names whose values are secrets. Only texts are replaced: ``max_tokens: 512`` is a count."""
 
 CREDENTIALS_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s:@]+(?::[^/\s@]*)?@")
+
+HIDDEN = re.compile(rb"\\u00[2-7]|\\/")
+"""JSON may write any character as an escape, and keys are made of printable ASCII; other escapes of those have one form."""
 
 MIN_SECRET_LENGTH = 8
 """Shorter environment values are not searched for in texts: they would match ordinary words."""
@@ -39,6 +44,39 @@ def redact(value: Any) -> Any:
         A copy without the secrets; everything else is unchanged.
     """
     return _redact(value, environment_secrets())
+
+
+def redact_json(raw: bytes, secrets: Sequence[str]) -> bytes:
+    """Replace secrets in a JSON text, however it writes them; a text without any is given back as it is, byte for byte.
+
+    Args:
+        raw: The text; what is no JSON is searched for the secrets' plain form only.
+        secrets: As :func:`environment_secrets` finds them. The search is done for every reply of a teacher, the look into the
+            environment once.
+    """
+    hidden = HIDDEN.search(raw) is not None
+    if not secrets or not (hidden or any(msgspec.json.encode(secret)[1:-1] in raw for secret in secrets)):
+        return raw
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        for secret in secrets:
+            raw = raw.replace(secret.encode(), REDACTED.encode())
+        return raw
+    clean = _redact_texts(value, secrets)
+    return raw if clean == value else msgspec.json.encode(clean)
+
+
+def _redact_texts(value: Any, secrets: Sequence[str]) -> Any:
+    """Replace secrets in all texts, names included; a counter may be called ``token``, so names say nothing here."""
+    if isinstance(value, dict):
+        return {_redact_texts(key, secrets): _redact_texts(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redact_texts(item, secrets) for item in value]
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, REDACTED)
+    return value
 
 
 def _redact(value: Any, secrets: list[str]) -> Any:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import os
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from components.core import telemetry
-from components.core.errors import EmptyOutputError, TutorLoopError
+from components.core.errors import BudgetError, EmptyOutputError, TutorLoopError
+from components.core.progress import ProgressLines
 from components.core.records import Score, StageRecord, Usage
-
-PROGRESS_PREFIX = "::progress "
-"""Marks the lines that the command line turns into a live display."""
+from components.core.redaction import redact
+from components.core.unfinished import keep
+from components.core.whole_files import write_whole
 
 
 class RecordArtifact(Protocol):
@@ -59,7 +60,7 @@ class StageRun:
         self.progress_ratio = 0.0
         self.advanced_at = self._started = time.time()
         self._done = 0
-        self._last_progress = 0.0
+        self._lines = ProgressLines(self.task, shard)
 
     @property
     def seconds(self) -> float:
@@ -77,16 +78,11 @@ class StageRun:
             kept.append(row if isinstance(row, dict) else msgspec.to_builtins(row))
 
     def progress(self, done: int, total: int, unit: str = "rows", force: bool = False) -> None:
-        """Print a progress line, at most one a second; the command line shows rate and time left."""
-        now = time.time()
+        """Note how far the work is, and say so now and then with rate and time left."""
         if done != self._done:
-            self._done, self.advanced_at = done, now
+            self._done, self.advanced_at = done, time.time()
         self.progress_ratio = done / total if total else 1.0
-        if not force and done < total and now - self._last_progress < 1.0:
-            return
-        self._last_progress = now
-        line = {"task": self.task, "shard": self.shard, "done": done, "total": total, "unit": unit, "seconds": round(self.seconds, 1)}
-        print(PROGRESS_PREFIX + msgspec.json.encode(line).decode(), flush=True)
+        self._lines.show(done, total, unit, force)
 
     def require_rows(self, what: str) -> None:
         """Refuse to hand on nothing.
@@ -128,6 +124,8 @@ class StageRun:
 def readable_errors(task: str = "") -> Iterator[None]:
     """Print an error that a person can act on without a traceback and end the process with status 1; others keep their traceback.
 
+    A traceback that would show a secret (libraries put whole replies into their errors) is printed here, without it.
+
     Args:
         task: Name of the task, to say where it happened; empty outside of tasks.
     """
@@ -141,15 +139,30 @@ def readable_errors(task: str = "") -> Iterator[None]:
             told = TutorLoopError(f"the disk is full{where}", "free space or give the volume more, then run again; finished work is kept")
         else:
             told = error
-        print(f"error in {task}: {told}" if task else f"error: {told}", file=sys.stderr, flush=True)
+        print(redact(f"error in {task}: {told}" if task else f"error: {told}"), file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+    except Exception as error:
+        trace = traceback.format_exc()
+        if (clean := redact(trace)) == trace:
+            raise
+        print(clean, file=sys.stderr, flush=True)
         raise SystemExit(1) from error
 
 
 @contextlib.contextmanager
 def stage_run(
-    stage: str, artifact: RecordArtifact | None = None, *, task: str = "", shard: str = "0/1", options: dict[str, Any] | None = None
+    stage: str,
+    artifact: RecordArtifact | None = None,
+    *,
+    task: str = "",
+    shard: str = "0/1",
+    options: dict[str, Any] | None = None,
+    outputs: Mapping[str, str] | None = None,
+    records: str = "",
 ) -> Iterator[StageRun]:
     """Run a stage's work: a StageRecord is written to ``artifact`` when it ends well; errors are those of ``readable_errors``.
+
+    A stage that a spent budget stops has written what was paid for: its record is written too, and both are kept beside the run's.
 
     Args:
         stage: Name of the stage folder.
@@ -158,22 +171,27 @@ def stage_run(
         task: Name within the run; the stage's name when empty.
         shard: ``"index/count"``.
         options: The stage's options as given, for the lineage.
+        outputs: Name to path of the files that the stage writes, even when the budget stops it.
+        records: URI of the home of all runs.
     """
     run = StageRun(stage, task, shard)
     run.options = dict(options or {})
     with readable_errors(run.task), telemetry.watched(run):
-        yield run
+        try:
+            yield run
+        except BudgetError as error:
+            done = sum(result is not None for result in error.results)
+            run.counts |= {"items_done": done, "items_left": len(error.results) - done}
+            if artifact is not None:
+                write_record(artifact, run.record())
+            raise keep(error, run.record(), outputs or {}, records) from error
         if artifact is not None:
             write_record(artifact, run.record())
 
 
 def write_record(artifact: RecordArtifact, record: StageRecord) -> None:
     """Write the record as JSON (atomically) and its headline numbers as metadata."""
-    target = Path(artifact.path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
-    partial.replace(target)
+    write_whole(Path(artifact.path), msgspec.json.format(msgspec.json.encode(record), indent=1))
     headline: dict[str, float] = {"seconds": record.seconds, "rows_in": record.rows_in, "rows_kept": record.rows_kept}
     headline.update({f"dropped_{reason}": count for reason, count in record.dropped.items()})
     headline.update(record.counts)

@@ -7,19 +7,40 @@ import hashlib
 import os
 import shutil
 import tempfile
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 from components.core.errors import StoreError
+from components.core.whole_files import is_temporary, replacing, temporary_beside
 
 S3_SCHEMES = ("s3://", "minio://")
 
 
 class MissingKeyError(StoreError):
     """There is nothing under this key."""
+
+
+class KeysRefusedError(StoreError):
+    """The server does not let these keys do this."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A value in a listing.
+
+    Attributes:
+        key: Its key.
+        size: Its bytes.
+        modified: When it was last written, in Unix seconds by the store's clock.
+    """
+
+    key: str
+    size: int
+    modified: float
 
 
 class Store(ABC):
@@ -40,6 +61,19 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def read_range(self, key: str, offset: int, length: int | None = None) -> bytes:
+        """A part of the value under ``key``.
+
+        Args:
+            key: Of the value.
+            offset: Where the part begins.
+            length: Its bytes; everything to the end when None. Less is returned where the value ends earlier.
+
+        Raises:
+            MissingKeyError: There is no such value.
+        """
+
+    @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Put ``data`` under ``key``, replacing what was there."""
 
@@ -51,9 +85,13 @@ class Store(ABC):
     def exists(self, key: str) -> bool:
         """Whether ``key`` holds a value (a folder of keys is not a value)."""
 
-    @abstractmethod
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that start with ``prefix``, sorted. What is still being written is not listed."""
+        return (item.key for item in self.items(prefix))
+
+    @abstractmethod
+    def items(self, prefix: str = "") -> Iterator[Item]:
+        """As :meth:`list`, with sizes and times."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -110,9 +148,8 @@ class Store(ABC):
         return target
 
     def _download_whole(self, key: str, target: Path) -> None:
-        with _partial(target) as partial:
+        with _replacing(target) as partial:
             self._download_file(key, partial)
-            partial.replace(target)
 
 
 class FolderStore(Store):
@@ -141,18 +178,28 @@ class FolderStore(Store):
             except (FileNotFoundError, IsADirectoryError) as error:
                 raise MissingKeyError(f"{self.uri}: there is nothing under {key!r}") from error
 
+    def read_range(self, key: str, offset: int, length: int | None = None) -> bytes:
+        path = self.path(key)
+        with _as_store_error(path):
+            try:
+                with path.open("rb") as handle:
+                    handle.seek(offset)
+                    return handle.read(-1 if length is None else length)
+            except (FileNotFoundError, IsADirectoryError) as error:
+                raise MissingKeyError(f"{self.uri}: there is nothing under {key!r}") from error
+
     def write(self, key: str, data: bytes) -> None:
-        with _partial(self.path(key)) as partial:
+        with _replacing(self.path(key)) as partial:
             _write_durably(partial, data)
-            partial.replace(self.path(key))
 
     def create(self, key: str, data: bytes) -> bool:
         if self.exists(key):
             return False
-        with _partial(self.path(key)) as partial:
+        path = self.path(key)
+        with _as_store_error(path), temporary_beside(path) as partial:
             _write_durably(partial, data)
             try:
-                os.link(partial, self.path(key))
+                os.link(partial, path)
             except FileExistsError:
                 return False
         return True
@@ -160,10 +207,18 @@ class FolderStore(Store):
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()
 
-    def list(self, prefix: str = "") -> Iterator[str]:
+    def items(self, prefix: str = "") -> Iterator[Item]:
         folder = self.root / prefix.rpartition("/")[0]
-        keys = (path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file() and not _is_partial(path))
-        return iter(sorted(key for key in keys if key.startswith(prefix)))
+        found: dict[str, Item] = {}
+        for path in folder.rglob("*"):
+            key = path.relative_to(self.root).as_posix()
+            if key.startswith(prefix) and not is_temporary(path):
+                # It may have been removed since the folder was read.
+                with suppress(FileNotFoundError):
+                    state = path.stat()
+                    if S_ISREG(state.st_mode):
+                        found[key] = Item(key, state.st_size, state.st_mtime)
+        return iter(found[key] for key in sorted(found))
 
     def delete(self, key: str) -> None:
         path = self.path(key)
@@ -177,24 +232,17 @@ class FolderStore(Store):
                 shutil.rmtree(path)
 
     def _upload_file(self, source: Path, key: str) -> None:
-        with _partial(self.path(key)) as partial:
+        with _replacing(self.path(key)) as partial:
             shutil.copyfile(source, partial)
-            partial.replace(self.path(key))
 
     def _download_file(self, key: str, target: Path) -> None:
         shutil.copyfile(self.path(key), target)
 
 
 @contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, removed in the end."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    with _as_store_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-        finally:
-            partial.unlink(missing_ok=True)
+def _replacing(path: Path) -> Iterator[Path]:
+    with _as_store_error(path), replacing(path) as partial:
+        yield partial
 
 
 def _write_durably(path: Path, data: bytes) -> None:
@@ -202,10 +250,6 @@ def _write_durably(path: Path, data: bytes) -> None:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".part")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 
 from components.core.errors import StoreError
-from components.core.store import S3_SCHEMES, MissingKeyError, Store, check_key, sha256_of
+from components.core.store import S3_SCHEMES, Item, KeysRefusedError, MissingKeyError, Store, check_key, sha256_of
 from components.core.store_http import Connections
 
 T = TypeVar("T")
@@ -45,14 +45,17 @@ BROKEN_OFF = ("NoSuchUpload", "InvalidPart", "IncompleteBody", "RequestTimeout")
 """An upload of which the server lost a part, in a restart for example."""
 TRANSFERS = 5
 """Times that a transfer is begun before it is given up."""
+CONFLICTS = 20
+"""Times that a conditional write is begun while another one of its key is under way."""
+CONFLICT_S = 0.25
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 CHECKSUM = "sha256"
 PART_BYTES = 16 << 20
 MOST_PARTS = 10_000
 
 
-class KeysRefusedError(StoreError):
-    """The server does not let these keys do this."""
+class BeyondEndError(StoreError):
+    """A part was asked for that begins where the value has ended."""
 
 
 class S3Store(Store):
@@ -106,6 +109,23 @@ class S3Store(Store):
         self._receive(key, value)
         return value.getvalue()
 
+    def read_range(self, key: str, offset: int, length: int | None = None) -> bytes:
+        """As :meth:`Store.read_range`. The checksum is that of the whole object, and cannot be compared."""
+        name = self._name(key)
+
+        def receive() -> bytes:
+            response = self._client.get_object(bucket_name=self.bucket, object_name=name, offset=offset, length=length or 0)
+            try:
+                return bytes(response.read())
+            finally:
+                response.close()
+                response.release_conn()
+
+        try:
+            return self._do(key, receive) if length != 0 else b""
+        except BeyondEndError:
+            return b""
+
     def write(self, key: str, data: bytes) -> None:
         name, metadata = self._name(key), {CHECKSUM: hashlib.sha256(data).hexdigest()}
         self._do(
@@ -128,13 +148,19 @@ class S3Store(Store):
             address = self._client.get_presigned_url("PUT", bucket_name=self.bucket, object_name=name, expires=SIGNED_FOR)
             return self._connections.request("PUT", address, body=data, headers=headers)
 
-        response = self._do(key, put, writing=True)
+        repeated = False
+        for _ in range(CONFLICTS):
+            response = self._do(key, put, writing=True)
+            repeated = repeated or bool(response.retries and response.retries.history)
+            if response.status != 409:
+                break
+            # Another conditional write of this key is under way: ours, when its answer was lost, or one that may still fail.
+            time.sleep(CONFLICT_S)
         if response.status == 200:
             return True
-        # 409 is AWS's answer when another conditional write of this key is under way.
-        if response.status in (409, 412):
+        if response.status == 412:
             # An attempt whose answer was lost may have been ours.
-            return bool(response.retries and response.retries.history) and self.read(key) == data
+            return repeated and self.read(key) == data
         code = re.search(rb"<Code>(\w+)</Code>", response.data)
         raise self._explain(code[1].decode() if code else f"HTTP {response.status}", "a conditional write was refused", response, key, True)
 
@@ -146,12 +172,17 @@ class S3Store(Store):
             return False
         return True
 
-    def list(self, prefix: str = "") -> Iterator[str]:
-        def names() -> list[str]:
+    def items(self, prefix: str = "") -> Iterator[Item]:
+        def listed() -> list[Item]:
             found = self._client.list_objects(bucket_name=self.bucket, prefix=self.prefix + prefix, recursive=True)
-            return sorted(str(item.object_name)[len(self.prefix) :] for item in found if not item.is_dir)
+            items = (
+                Item(str(item.object_name)[len(self.prefix) :], int(item.size), item.last_modified.timestamp())
+                for item in found
+                if not item.is_dir
+            )
+            return sorted(items, key=lambda item: item.key)
 
-        return iter(self._do(prefix, names))
+        return iter(self._do(prefix, listed))
 
     def delete(self, key: str) -> None:
         name = self._name(key)
@@ -254,6 +285,8 @@ class S3Store(Store):
             )
         if code in MISSING:
             return MissingKeyError(f"{self.uri}: there is nothing under {key!r}")
+        if code == "InvalidRange":
+            return BeyondEndError(f"{self.uri}: {key} ends earlier")
         # The answer to a HEAD request has no body, so that it names no cause.
         skew = _clock_skew_s(response.headers) if response and status == 403 else 0.0
         if code in WRONG_CLOCK or abs(skew) > LARGEST_SKEW_S:
@@ -264,8 +297,8 @@ class S3Store(Store):
             )
         if writing and code in NOT_ALLOWED and self._may_read():
             return KeysRefusedError(
-                f"{self.uri}: these keys may read from the store at {self.endpoint}, but not write to it ({code}, {key!r})",
-                "let the owner of the bucket allow these keys to write, or set other keys",
+                f"{self.uri}: these keys may read from the store at {self.endpoint}, but not change it ({code}, {key!r})",
+                "let the owner of the bucket allow these keys to write and to delete, or set other keys",
             )
         if code in WRONG_KEYS:
             return KeysRefusedError(

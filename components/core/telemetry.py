@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import URLError
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, write_to_textfile
 from prometheus_client.metrics import MetricWrapperBase
@@ -36,7 +37,7 @@ MAX_VALUES = 50
 OTHER = "other"
 CLEANING_S = 60.0
 LAST_WAIT_S = 8.0
-"""The end of a task waits so long for its last push: for the call in progress and one more to run into their time limits."""
+"""The end of a task waits so long for its last push, which is repeated meanwhile when the gateway does not answer in time."""
 
 _SAFE = re.compile(r"[\w .:/@+-]{1,64}")
 _seen: dict[str, set[str]] = {}
@@ -198,6 +199,7 @@ class _Publisher(threading.Thread):
         self._labels = task_labels(task)
         self._settings = settings
         self._ended = threading.Event()
+        self._deadline = 0.0
         self._failed = False
         self._warned = False
         self._cleaned = 0.0
@@ -208,18 +210,21 @@ class _Publisher(threading.Thread):
             # An end that comes while this round publishes is told in one more round.
             last = self._ended.is_set()
             self._try(self._write)
-            self._try(self._push)
+            error = self._try(self._push)
+            if last and _timed_out(error) and time.monotonic() < self._deadline:
+                last = False
             self._ended.wait(self._settings.interval_s)
 
     def end(self, failed: bool) -> None:
         """Publish the task's end."""
         self._failed = failed
+        self._deadline = time.monotonic() + LAST_WAIT_S
         self._ended.set()
         self.join(LAST_WAIT_S)
         if self.is_alive():
             self._try(self._write)
 
-    def _try(self, publish: Callable[[], None]) -> None:
+    def _try(self, publish: Callable[[], None]) -> Exception | None:
         # The heartbeat goes on whatever happens, and a file that cannot be written keeps nothing from the gateway.
         try:
             publish()
@@ -227,6 +232,8 @@ class _Publisher(threading.Thread):
             if not self._warned:
                 self._warned = True
                 _warn(error)
+            return error
+        return None
 
     def _write(self) -> None:
         _observe(self._task, self._labels, ended=self._ended.is_set(), failed=self._failed)
@@ -252,6 +259,10 @@ class _Publisher(threading.Thread):
     def _outlives(self) -> bool:
         """Whether there is something to say that outlives the run: only a task that ended well can say it."""
         return self._ended.is_set() and not self._failed and any(metric.samples for metric in pipeline_registry.collect())
+
+
+def _timed_out(error: Exception | None) -> bool:
+    return isinstance(error, TimeoutError) or (isinstance(error, URLError) and isinstance(error.reason, TimeoutError))
 
 
 def _observe(task: StageRun, labels: dict[str, str], *, ended: bool, failed: bool) -> None:

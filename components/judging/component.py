@@ -13,6 +13,7 @@ def judge(
     teacher: dict,
     options: dict,
     responses: str,
+    records: str,
     round: int,
     shard: str,
     judged: Output[Dataset],
@@ -26,6 +27,7 @@ def judge(
         teacher: TeacherOptions of the judge's endpoint.
         options: JudgingOptions.
         responses: Address of the response store.
+        records: Store URI of the records of runs: what a spent budget leaves unfinished is kept there.
         round: Practice round, 1 for the responses of M1.
         shard: "index/count", for the record.
         judged: JudgedSample rows.
@@ -39,6 +41,7 @@ def judge(
     from components.judging.stage import run
     from components.teacher.options import TeacherOptions
 
-    with stage_run("judging", record, task=f"judging M{round}", shard=shard, options=options) as stage:
+    kept = {"judged": judged.path}
+    with stage_run("judging", record, task=f"judging M{round}", shard=shard, options=options, outputs=kept, records=records) as stage:
         endpoint, parsed = parse_options(TeacherOptions, teacher, "teacher"), parse_options(JudgingOptions, options, "judging")
         run(Path(samples.path), Path(train.path), Path(judged.path), endpoint, parsed, responses, stage)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run(
     samples: Path, train: Path, judged: Path, teacher: TeacherOptions, options: JudgingOptions, responses: str, stage: StageRun
 ) -> None:
-    """Write one ``JudgedSample`` per sample, in the order of the samples.
+    """Write one ``JudgedSample`` per sample, in the order of the samples; without those that a spent budget left undecided.
 
     The teacher is not contacted when no response needs it.
 
@@ -39,6 +39,7 @@ def run(
     Raises:
         InputError: A sample belongs to a problem without a demonstration.
         EmptyOutputError: There are no samples.
+        BudgetError: The budget is spent; what was decided is in the output all the same.
         TeacherError: The teacher is needed and fails for good.
     """
     rows = list(read_records(samples, Sample))
@@ -57,22 +58,29 @@ def run(
     if options.judge == "rule_only":
         asked = []
     rulings: dict[int, Ruling] = {}
+    left: set[int] = set()
+    stopped = None
     if asked or options.measure_teacher:
         # Loading the client takes longer than judging a thousand responses by rule.
         from components.judging.verdicts import Question, ask_all
 
         questions = [Question(rows[index].question, references[rows[index].problem_id].answer, rows[index].text) for index in asked]
         measured = [Question(row.question, row.reference, row.response) for row in golden] if options.measure_teacher else []
-        given = asyncio.run(ask_all([*questions, *measured], teacher, responses, options, stage))
-        rulings = dict(zip(asked, given, strict=False))
-        if measured:
-            _report_measure("golden_judge", measure_verdicts(golden, [ruling.correct for ruling in given[len(questions) :]]), stage)
+        given, stopped = asyncio.run(ask_all([*questions, *measured], teacher, responses, options, stage))
+        rulings = {index: ruling for index, ruling in zip(asked, given, strict=False) if ruling is not None}
+        left = set(asked) - set(rulings)
+        on_golden = [ruling.correct for ruling in given[len(questions) :] if ruling is not None]
+        if measured and len(on_golden) == len(golden):
+            _report_measure("golden_judge", measure_verdicts(golden, on_golden), stage)
     results = [
         _judged(row, references[row.problem_id], verdict, rulings.get(index))
         for index, (row, verdict) in enumerate(zip(rows, verdicts, strict=True))
+        if index not in left
     ]
-    write_records(judged, results)
+    stage.rows_kept = write_records(judged, results)
     _count(results, verdicts, rulings, stage)
+    if stopped is not None:
+        raise stopped
 
 
 def _references(train: Path, samples: Path, rows: Sequence[Sample]) -> dict[str, Demonstration]:
@@ -122,7 +130,7 @@ def _count(results: Sequence[JudgedSample], verdicts: Sequence[Verdict], rulings
     stage.counts.update(
         correct=correct,
         incorrect=len(results) - correct,
-        pass_ratio=round(correct / len(results), 4),
+        pass_ratio=round(correct / max(len(results), 1), 4),
         by_rule=sum(row.decided_by == "rule" for row in results),
         by_judge=sum(row.decided_by == "judge" for row in results),
         unparsable=sum(row.decided_by == "unparsable" for row in results),

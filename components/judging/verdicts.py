@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from components.core.errors import BudgetError
 from components.core.stage import StageRun
 from components.judging.options import JudgingOptions
 from components.teacher.client import ReplyError, Teacher
@@ -65,8 +66,10 @@ class Question(NamedTuple):
 
 async def ask_all(
     questions: Sequence[Question], endpoint: TeacherOptions, responses: str, options: JudgingOptions, stage: StageRun
-) -> list[Ruling]:
+) -> tuple[list[Ruling | None], BudgetError | None]:
     """Rulings on many responses, in their order; usage and prompt version are noted in the stage.
+
+    When the budget does not last, the error is given back with the rulings so far, and None stands for each that is left.
 
     Args:
         questions: What to judge.
@@ -84,9 +87,12 @@ async def ask_all(
             return await map_concurrently(
                 lambda question: ask_judge(teacher, question, options),
                 questions,
-                endpoint.concurrency,
+                teacher.workers,
                 lambda done, total: stage.progress(done, total, "verdicts"),
-            )
+                "verdicts",
+            ), None
+        except BudgetError as error:
+            return error.results, error
         finally:
             stage.usage = teacher.usage
 

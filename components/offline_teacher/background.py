@@ -8,7 +8,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,12 +18,13 @@ from typing import IO, Any
 import msgspec
 
 from components.core.errors import TeacherError
-from components.offline_teacher.options import OfflineTeacherOptions
+from components.offline_teacher.options import Mode, OfflineTeacherOptions
 
 ADDRESS_VARIABLE = "TUTORLOOP_OFFLINE_TEACHER_URL"
 """Environment variable from which a teacher client with the base URL ``offline`` takes the address."""
 _ROOT = Path(__file__).resolve().parents[2]
 _START_S = 60.0
+_ANSWER_S = 60.0
 _STOP_S = 10.0
 _POLL_S = 0.02
 
@@ -53,10 +53,18 @@ class BackgroundTeacher:
         """
         return self._admin("faults", msgspec.json.encode(values))
 
+    def set_modes(self, *modes: Mode) -> None:
+        """From now on play a server of these modes alone."""
+        self._ask("modes", msgspec.json.encode(modes))
+
     def _admin(self, name: str, body: bytes | None) -> dict[str, Any]:
+        return msgspec.json.decode(self._ask(name, body), type=dict[str, Any])
+
+    def _ask(self, name: str, body: bytes | None) -> bytes:
         address = f"{self.url.removesuffix('/v1')}/admin/{name}"
-        with urllib.request.urlopen(urllib.request.Request(address, data=body), timeout=_STOP_S) as response:
-            return msgspec.json.decode(response.read(), type=dict[str, Any])
+        with urllib.request.urlopen(urllib.request.Request(address, data=body), timeout=_ANSWER_S) as response:
+            answer: bytes = response.read()
+        return answer
 
 
 @contextmanager
@@ -120,7 +128,8 @@ def _wait_until_healthy(process: subprocess.Popen[str], complaints: IO[str]) -> 
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:
         with (
-            suppress(urllib.error.URLError, ConnectionError),
+            # A reply that is late is a TimeoutError, which is no URLError.
+            suppress(OSError),
             urllib.request.urlopen(f"{url.removesuffix('/v1')}/healthz", timeout=_STOP_S),
         ):
             return BackgroundTeacher(url, process.pid)

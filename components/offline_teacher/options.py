@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -10,6 +10,22 @@ from components.core.options import Options
 
 Rate = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(ge=0.0)]
+Mode = Literal[
+    "rejects_n",
+    "ignores_seed",
+    "rejects_seed",
+    "rejects_stream_options",
+    "no_usage",
+    "single_user_message",
+    "stream_only",
+    "always_streams",
+    "reasoning",
+    "think_tags",
+    "content_parts",
+    "wants_max_completion_tokens",
+    "no_models_list",
+]
+"""Ways in which other servers differ; see :attr:`OfflineTeacherOptions.modes`."""
 
 
 class FaultPlan(Options, frozen=True, kw_only=True):
@@ -51,4 +67,23 @@ class OfflineTeacherOptions(Options, frozen=True, kw_only=True):
     """Share of solutions that are wrong on purpose, the same ones for the same requests."""
     seed: int = 0
     """Seed of everything that looks like chance."""
+    modes: tuple[Mode, ...] = ()
+    """Plays servers that differ from the protocol; ``POST /admin/modes`` with a JSON list changes it. Any number of:
+
+    - ``rejects_n``: ``n`` above 1 is answered 400.
+    - ``ignores_seed``: replies at a temperature above 0 are others each time.
+    - ``rejects_seed``: a request with ``seed`` is answered 400, as by servers that refuse unknown parameters.
+    - ``rejects_stream_options``: so is one with ``stream_options``.
+    - ``no_usage``: replies do not tell their tokens, whole or streamed.
+    - ``single_user_message``: more than one user message is answered 400, as by strict chat templates.
+    - ``stream_only``: a request without ``stream`` is answered 400.
+    - ``always_streams``: server-sent events, whatever was asked.
+    - ``reasoning``: the model thinks first; its thinking comes as ``reasoning_content`` and counts against the reply's limit.
+    - ``think_tags``: likewise, but the thinking is in the content, between ``<think>`` and ``</think>``.
+    - ``content_parts``: the content is a list of parts instead of a text.
+    - ``wants_max_completion_tokens``: a request with ``max_tokens`` is answered 400.
+    - ``no_models_list``: ``/v1/models`` is answered 404.
+
+    A key that is asked for is not a mode but the variable TUTORLOOP_OFFLINE_TEACHER_KEY.
+    """
     faults: FaultPlan = FaultPlan()

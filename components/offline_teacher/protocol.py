@@ -47,6 +47,7 @@ class ChatRequest(msgspec.Struct):
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     seed: int | None = None
     stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
 
     @property
     def sample(self) -> int:
@@ -60,7 +61,7 @@ class ChatRequest(msgspec.Struct):
 
     def digest(self) -> str:
         """Hash of what is asked, the same however the JSON was laid out and whether or not it is streamed."""
-        same = msgspec.structs.replace(self, stream=None)
+        same = msgspec.structs.replace(self, stream=None, stream_options=None)
         return hashlib.sha256(msgspec.json.encode(same)).hexdigest()
 
 
@@ -153,16 +154,27 @@ def completion(request: ChatRequest, identifier: str, texts: list[str]) -> dict[
 
 
 def stream_events(answer: dict[str, Any]) -> list[bytes]:
-    """The server-sent events that carry the same answer word by word, usage last."""
+    """The server-sent events that carry the same answer word by word, its thinking first and its usage, if there is one, last."""
     head = {key: answer[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
     events: list[dict[str, Any]] = []
     for choice in answer["choices"]:
-        pieces = re.findall(r"\S+\s*|\s+", choice["message"]["content"])
-        deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}, *({"content": piece} for piece in pieces)]
+        message = choice["message"]
+        content = message["content"]
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+        deltas += [{"reasoning_content": piece} for piece in _pieces(message.get("reasoning_content", ""))]
+        if isinstance(content, str):
+            deltas += [{"content": piece} for piece in _pieces(content)]
+        else:
+            deltas += [{"content": [{"type": "text", "text": piece}]} for part in content for piece in _pieces(part["text"])]
         events += [{**head, "choices": [{"index": choice["index"], "delta": delta, "finish_reason": None}]} for delta in deltas]
         events.append({**head, "choices": [{"index": choice["index"], "delta": {}, "finish_reason": choice["finish_reason"]}]})
-    events.append({**head, "choices": [], "usage": answer["usage"]})
+    if "usage" in answer:
+        events.append({**head, "choices": [], "usage": answer["usage"]})
     return [b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]
+
+
+def _pieces(text: str) -> list[str]:
+    return re.findall(r"\S+\s*|\s+", text)
 
 
 def error_body(message: str, kind: str, code: str | None = None) -> bytes:

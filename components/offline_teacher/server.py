@@ -6,17 +6,18 @@ import asyncio
 import hmac
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
 from aiohttp import web
 
 from components.core.errors import ParameterError
+from components.offline_teacher import modes
 from components.offline_teacher.answer_key import AnswerKey
 from components.offline_teacher.faults import HEADER, Fault, FaultSource
 from components.offline_teacher.knowledge import Knowledge
-from components.offline_teacher.options import OfflineTeacherOptions
+from components.offline_teacher.options import Mode, OfflineTeacherOptions
 from components.offline_teacher.protocol import ChatRequest, completion, decode_request, error_body, stream_events, task_of
 from components.offline_teacher.sloppy import sloppy
 from components.offline_teacher.statistics import Statistics
@@ -37,6 +38,7 @@ class _Service:
         self._faults = FaultSource(knowledge.options.faults, knowledge)
         self._statistics = Statistics()
         self._served = 0
+        self._modes: Sequence[Mode] = knowledge.options.modes
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -45,6 +47,7 @@ class _Service:
             web.get("/healthz", self._health),
             web.get("/admin/stats", self._stats),
             web.post("/admin/faults", self._change_faults),
+            web.post("/admin/modes", self._change_modes),
         ]
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -60,6 +63,8 @@ class _Service:
         self._statistics.received(task)
         outcome = "refused"
         try:
+            if refused_for := modes.refusal(self._modes, chat):
+                return _json(error_body(refused_for, "invalid_request_error"), 400)
             fault = self._faults.next(digest, request.headers.get(HEADER))
             outcome = fault.kind
             if fault.delay_s:
@@ -78,18 +83,22 @@ class _Service:
         if fault.kind == "http_429":
             headers = {"Retry-After": f"{fault.retry_after_s:.3f}".rstrip("0").rstrip(".")}
             return _json(error_body("Rate limit reached.", "rate_limit_error", "rate_limit_exceeded"), 429, headers)
+        self._served += 1
+        if "ignores_seed" in self._modes:
+            chat.seed = self._served
         texts = [reply(chat, self._knowledge, choice) for choice in range(chat.n or 1)]
         if fault.kind == "sloppy":
             texts = [sloppy(text, self._knowledge.chance("sloppy", digest, index)) for index, text in enumerate(texts)]
-        self._served += 1
-        answer = completion(chat, f"chatcmpl-{digest[:20]}-{self._served}", texts)
+        answer = completion(chat, f"chatcmpl-{digest[:20]}-{self._served}", [modes.written(self._modes, text) for text in texts])
+        usage = answer["usage"]
+        answer = modes.as_sent(self._modes, chat, answer)
         body = msgspec.json.encode(answer)
         if fault.kind == "garbage_json":
             return _json(b"<html>" + body[len(body) // 3 :: 2], 200)
         if fault.kind == "truncated":
             return await _cut_off(request, body)
-        self._statistics.paid(task, digest, answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"])
-        return await _stream(request, stream_events(answer)) if chat.stream else _json(body)
+        self._statistics.paid(task, digest, usage["prompt_tokens"], usage["completion_tokens"])
+        return await _stream(request, stream_events(answer)) if modes.streams(self._modes, chat) else _json(body)
 
     def _refused(self, request: web.Request) -> web.Response | None:
         """A 401 for a wrong key."""
@@ -102,6 +111,8 @@ class _Service:
         if self._faults.down:
             return await _hang_up(request)
         model = {"id": self._knowledge.options.model, "object": "model", "created": 0, "owned_by": "tutorloop"}
+        if "no_models_list" in self._modes:
+            return _json(error_body("Not Found", "invalid_request_error"), 404)
         return self._refused(request) or _json(msgspec.json.encode({"object": "list", "data": [model]}))
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
@@ -118,6 +129,13 @@ class _Service:
         except ParameterError as error:
             return _json(error_body(error.message, "invalid_request_error"), 400)
         return _json(msgspec.json.encode(plan))
+
+    async def _change_modes(self, request: web.Request) -> web.Response:
+        try:
+            self._modes = msgspec.json.decode(await request.read(), type=tuple[Mode, ...])
+        except msgspec.DecodeError as error:
+            return _json(error_body(f"The body must be a JSON list of modes: {error}", "invalid_request_error"), 400)
+        return _json(msgspec.json.encode(self._modes))
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

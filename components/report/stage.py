@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 
 from components.core.errors import InputError
 from components.core.records import StageRecord, read_records
+from components.core.whole_files import write_whole
 from components.report.page import render
 from components.report.summary import Summary, summarise
 from components.report.verdict import judge_run
@@ -33,8 +33,8 @@ def run(ledger: Path, decision: Path | None, html: Path, summary: Path) -> Summa
     records = list(read_records(ledger, StageRecord))
     judged = _read_decision(decision) if decision is not None else None
     made = summarise(records, judged, judge_run(records, judged))
-    _write(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
-    _write(html, render(records, made, judged).encode())
+    write_whole(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
+    write_whole(html, render(records, made, judged).encode())
     return made
 
 
@@ -44,10 +44,3 @@ def _read_decision(path: Path) -> dict[str, Any] | None:
         return msgspec.json.decode(text, type=dict[str, Any]) if text.strip() else None
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"not a promotion decision: {error}", path, hint="run the promotion stage again") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(content)
-    partial.replace(path)

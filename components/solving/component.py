@@ -12,6 +12,7 @@ def solve(
     teacher: dict,
     options: dict,
     responses: str,
+    records: str,
     seed: int,
     shard: str,
     demonstrations: Output[Dataset],
@@ -24,6 +25,7 @@ def solve(
         teacher: Teacher options.
         options: Solving options.
         responses: Address of the response store.
+        records: Store URI of the records of runs: what a spent budget leaves unfinished is kept there.
         seed: Seed of the run; replies do not depend on it, so that they serve every run.
         shard: "index/count".
         demonstrations: Demonstration rows.
@@ -37,6 +39,7 @@ def solve(
     from components.solving.stage import run
     from components.teacher.options import TeacherOptions
 
-    with stage_run("solving", record, shard=shard, options={"teacher": teacher, **options}) as stage:
+    kept = {"demonstrations": demonstrations.path}
+    with stage_run("solving", record, shard=shard, options={"teacher": teacher, **options}, outputs=kept, records=records) as stage:
         endpoint, choices = parse_options(TeacherOptions, teacher, "teacher"), parse_options(SolvingOptions, options, "solving")
         run(Path(problems.path), endpoint, choices, responses, Path(demonstrations.path), stage)

@@ -70,9 +70,14 @@ def select(problem: Problem, solutions: list[Solution], options: SolvingOptions)
             selection.kept.append((solution, answer))
     if problem.answer is not None:
         _compare_with_gold(problem, problem.answer, selection, options)
-    elif options.majority_vote and options.n > 1:
+    elif votes(problem, options):
         _vote(selection)
     return selection
+
+
+def votes(problem: Problem, options: SolvingOptions) -> bool:
+    """Whether the solutions of a problem vote."""
+    return problem.answer is None and options.majority_vote and options.n > 1
 
 
 def _stated_answer(text: str) -> str | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from components.core.answers import extract_answer
+from components.core.errors import BudgetError
 from components.core.records import Demonstration, Problem, read_records, write_records
 from components.core.stage import StageRun
 from components.solving.options import SolvingOptions
-from components.solving.selection import GOLD, Solution, demonstration, select
+from components.solving.selection import GOLD, Solution, demonstration, select, votes
 from components.teacher.client import ReplyError, Teacher
 from components.teacher.concurrency import map_concurrently
 from components.teacher.options import TeacherOptions
@@ -39,18 +41,21 @@ def run(
 
     Raises:
         EmptyOutputError: There were problems but no solution is left.
+        BudgetError: The budget is spent; what was paid for is in the output all the same.
         TeacherError: The teacher failed; a rerun goes on from what is stored.
     """
     mine = list(_distinct(problems, stage))
     stage.prompts = {PROMPT: load_prompt(PROMPT).version}
     stage.lineage = {"teacher": teacher.model}
-    gold = {row.id for row in mine if options.use_gold_solutions and row.solution and _gold_answer(row)}
+    gold = {row.id for row in mine if options.use_gold_solutions and has_gold_solution(row)}
     asked = [row for row in mine if row.id not in gold]
-    replies = asyncio.run(_solve(asked, teacher, options, responses, stage)) if asked else []
+    replies, stopped = asyncio.run(_solve(asked, teacher, options, responses, stage)) if asked else ([], None)
 
     stage.rows_kept = write_records(demonstrations, _demonstrations(mine, gold, replies, teacher, options, stage))
     if asked and stage.counts["teacher_checked"]:
         stage.counts["teacher_error_rate"] = stage.counts["teacher_wrong"] / stage.counts["teacher_checked"]
+    if stopped is not None:
+        raise stopped
     if mine:
         stage.require_rows("solutions")
 
@@ -68,23 +73,26 @@ def _distinct(file: Path, stage: StageRun) -> Iterator[Problem]:
 
 async def _solve(
     problems: list[Problem], teacher: TeacherOptions, options: SolvingOptions, responses: str, stage: StageRun
-) -> list[Solution | None]:
-    """One entry for each problem and sample, in order; None where the teacher failed."""
+) -> tuple[list[list[Solution] | None], BudgetError | None]:
+    """One entry for each problem and sample, in order: empty where the teacher failed, None where the budget did not reach."""
     jobs = [(row, sample) for row in problems for sample in range(options.n)]
 
     async with Teacher(teacher, responses, stage) as client:
 
-        async def solve(job: tuple[Problem, int]) -> Solution | None:
+        async def solve(job: tuple[Problem, int]) -> list[Solution]:
             row, sample = job
             try:
                 reply = await solve_problem(client, row.question, sample, options.temperature)
             except ReplyError:
-                return None
-            return Solution(sample, reply.text, reply.finish_reason != "length")
+                return []
+            return [Solution(sample, reply.text, reply.finish_reason != "length")]
 
         stage.progress(0, len(jobs), "solutions", force=True)
         try:
-            return await map_concurrently(solve, jobs, teacher.concurrency, lambda done, total: stage.progress(done, total, "solutions"))
+            advance = partial(stage.progress, unit="solutions")
+            return await map_concurrently(solve, jobs, client.workers, advance, "solutions"), None
+        except BudgetError as error:
+            return error.results, error
         finally:
             stage.usage = client.usage
 
@@ -92,7 +100,7 @@ async def _solve(
 def _demonstrations(
     problems: list[Problem],
     gold: set[str],
-    replies: list[Solution | None],
+    replies: list[list[Solution] | None],
     teacher: TeacherOptions,
     options: SolvingOptions,
     stage: StageRun,
@@ -104,10 +112,14 @@ def _demonstrations(
         if row.id in gold:
             found = [demonstration(row, row.solution or "", _gold_answer(row) or "", GOLD)]
         else:
-            solutions = replies[position : position + options.n]
+            given = [item for item in replies[position : position + options.n] if item is not None]
             position += options.n
-            selection = select(row, [item for item in solutions if item is not None], options)
-            for reason in [*selection.dropped, *("teacher_failed" for item in solutions if item is None)]:
+            if len(given) < options.n and (not given or votes(row, options)):
+                # A vote among some of the samples may end otherwise than that among all.
+                stage.counts["problems_left"] = stage.counts.get("problems_left", 0) + 1
+                continue
+            selection = select(row, [solution for item in given for solution in item], options)
+            for reason in [*selection.dropped, *("teacher_failed" for item in given if not item)]:
                 stage.drop(reason)
             stage.counts["teacher_checked"] += selection.checked
             stage.counts["teacher_wrong"] += selection.wrong
@@ -115,6 +127,11 @@ def _demonstrations(
         for item in found:
             stage.example("demonstration", item)
             yield item
+
+
+def has_gold_solution(problem: Problem) -> bool:
+    """Whether the source has a worked solution that states its answer."""
+    return bool(problem.solution and _gold_answer(problem))
 
 
 def _gold_answer(problem: Problem) -> str | None:

@@ -11,6 +11,7 @@ import msgspec
 
 from components.core.errors import ModelError
 from components.core.records import Record
+from components.core.whole_files import write_whole
 from components.student.fitting import Fit, Outcome
 from components.student.options import TrainingOptions
 from components.student.spread import Spread
@@ -108,7 +109,7 @@ def write_rows(folder: Path, columns: Mapping[str, Sequence[Any]]) -> None:
 
 def write_job(folder: Path, job: Job) -> None:
     """Write the job; its rows are there already."""
-    _write(folder / JOB, job)
+    write_whole(folder / JOB, msgspec.json.encode(job))
 
 
 def read_job(folder: Path) -> Job:
@@ -118,7 +119,7 @@ def read_job(folder: Path) -> Job:
 
 def write_result(folder: Path, outcome: Outcome) -> None:
     """Write what came out of the training."""
-    _write(folder / RESULT, outcome)
+    write_whole(folder / RESULT, msgspec.json.encode(outcome))
 
 
 def read_result(folder: Path) -> Outcome:
@@ -128,8 +129,8 @@ def read_result(folder: Path) -> Outcome:
 
 def write_failure(folder: Path, process: int, message: str, hint: str) -> None:
     """Leave a note why a process ends; nobody else knows it."""
-    (folder / FAILURES).mkdir(exist_ok=True)
-    _write(folder / FAILURES / f"{process}.json", Failure(process=process, message=message, hint=hint, at=time.time()))
+    failure = Failure(process=process, message=message, hint=hint, at=time.time())
+    write_whole(folder / FAILURES / f"{process}.json", msgspec.json.encode(failure))
 
 
 def read_failures(folder: Path) -> list[Failure]:
@@ -141,9 +142,3 @@ def read_failures(folder: Path) -> list[Failure]:
 def as_error(failure: Failure, processes: int) -> ModelError:
     """The failure as an error for the person who must act."""
     return ModelError(f"{failure.message} (process {failure.process} of {processes})", failure.hint)
-
-
-def _write(path: Path, record: Record) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(msgspec.json.encode(record))
-    partial.replace(path)

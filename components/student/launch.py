@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,12 @@ from components.core.errors import ModelError
 from components.student.job import LINE, Job, as_error, read_failures
 
 ENDED = re.compile(r"\(exitcode: (-?\d+)\) local_rank: (\d+)")
-"""What torch's agent says about a process that ended by itself."""
+"""What torch's agent says about a process that ended by itself. It names one: of several that ended in the same second, any of them."""
+OF_TABLE = re.compile(r" +(time|host|rank|exitcode) *: ")
+ROW = re.compile(r"time *: (\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d)\n +host.*\n +rank *: \d+ \(local_rank: (\d+)\)\n +exitcode *: (-?\d+) \(pid")
+"""What it says in the end about each of them, and about those that it has ended itself because of these."""
+TOGETHER_S = 15
+"""A process that was killed later than the first ended by so much was killed by the agent, which gives the others 30 s."""
 TAIL = 40
 
 
@@ -86,6 +92,7 @@ def _follow(process: subprocess.Popen[str], tell: Callable[[dict[str, Any]], Non
     """Pass on what the processes say; gives back its last lines, and status and number of each process that ended badly."""
     said: deque[str] = deque(maxlen=TAIL)
     ended: list[tuple[int, int]] = []
+    table: list[str] = []
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(LINE):
@@ -93,8 +100,20 @@ def _follow(process: subprocess.Popen[str], tell: Callable[[dict[str, Any]], Non
             continue
         said.append(line.rstrip())
         ended += [(int(status), int(number)) for status, number in ENDED.findall(line)]
+        if OF_TABLE.match(line):
+            table.append(line)
         print(line, end="", flush=True)
-    return list(said), ended
+    return list(said), ended + _killed_from_outside(table)
+
+
+def _killed_from_outside(table: list[str]) -> list[tuple[int, int]]:
+    """Status and number of the processes in the agent's table that neither it nor they themselves have ended."""
+    rows = [
+        (time.mktime(time.strptime(at, "%Y-%m-%d_%H:%M:%S")), int(status), int(number))
+        for at, number, status in ROW.findall("".join(table))
+    ]
+    first = min((at for at, _, _ in rows), default=0.0)
+    return [(status, number) for at, status, number in rows if status == -signal.SIGKILL and at - first < TOGETHER_S]
 
 
 def _failure(folder: Path, job: Job, place: Place, said: list[str], ended: list[tuple[int, int]]) -> ModelError:
@@ -102,8 +121,9 @@ def _failure(folder: Path, job: Job, place: Place, said: list[str], ended: list[
     killed = [(-status, number) for status, number in ended if status < 0]
     noted = read_failures(folder)
     # The others end by SIGTERM, or abort, once one is gone; what they note is a consequence.
-    if killed and (not noted or killed[0][0] not in (signal.SIGTERM, signal.SIGABRT)):
-        by, number = killed[0]
+    causes = [(by, number) for by, number in killed if by not in (signal.SIGTERM, signal.SIGABRT)]
+    if causes or (killed and not noted):
+        by, number = (causes or killed)[0]
         return ModelError(
             f"training {job.name}: process {place.number * job.local + number} of {processes} was killed by {signal.Signals(by).name}",
             "run again: the training continues from its last checkpoint; if it was killed for want of memory, give the task more",

@@ -12,6 +12,7 @@ def synthesize(
     teacher: dict,
     options: dict,
     responses: str,
+    records: str,
     seed: int,
     shard: str,
     problems: Output[Dataset],
@@ -24,6 +25,7 @@ def synthesize(
         teacher: Teacher options.
         options: Synthesis options.
         responses: Address of the response store.
+        records: Store URI of the records of runs: what a spent budget leaves unfinished is kept there.
         seed: Chooses the seeds that are rewritten when not all are.
         shard: "index/count".
         problems: Problem rows: the shard's seeds and the new problems.
@@ -37,6 +39,7 @@ def synthesize(
     from components.synthesis.stage import run
     from components.teacher.options import TeacherOptions
 
-    with stage_run("synthesis", record, shard=shard, options={"teacher": teacher, **options}) as stage:
+    kept = {"problems": problems.path}
+    with stage_run("synthesis", record, shard=shard, options={"teacher": teacher, **options}, outputs=kept, records=records) as stage:
         endpoint, choices = parse_options(TeacherOptions, teacher, "teacher"), parse_options(SynthesisOptions, options, "synthesis")
         run(Path(seeds.path), endpoint, choices, responses, seed, shard, Path(problems.path), stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from components.core.errors import EmptyOutputError
+from components.core.errors import BudgetError, EmptyOutputError
 from components.core.records import Problem, in_shard, read_records, row_id, write_records
 from components.core.stage import StageRun
 from components.synthesis.filters import SeenProblems
@@ -40,26 +40,27 @@ def run(
 
     Raises:
         EmptyOutputError: Many conversations and not one new problem.
+        BudgetError: The budget is spent; what was paid for is in the output all the same.
         TeacherError: The teacher failed; a rerun goes on from what is stored.
     """
     everything = list(read_records(seeds, Problem))
     mine = [row for row in everything if in_shard(row.id, shard)]
-    asked = _chosen(everything, mine, options.ask_me_anything_seeds, f"ask {seed}") if options.ask_me_anything else []
+    asked = chosen(everything, mine, options.ask_me_anything_seeds, f"ask {seed}") if options.ask_me_anything else []
     without_answer = sum(row.answer is None for row in asked)
     asked = [row for row in asked if row.answer is not None]
-    rewritten = _chosen(everything, mine, options.suggester_editor_seeds, f"rewrite {seed}") if options.suggester_editor else []
+    rewritten = chosen(everything, mine, options.suggester_editor_seeds, f"rewrite {seed}") if options.suggester_editor else []
     stage.rows_in = len(mine)
     stage.prompts = {name: load_prompt(name).version for name in (*PROMPTS.values(), "solve")}
     stage.lineage = {"teacher": teacher.model}
 
-    answers = asyncio.run(_converse(asked, rewritten, teacher, options, responses, stage))
-    new = _without_duplicates([problem for written in answers for problem in written.problems], everything, stage)
+    answers, stopped = asyncio.run(_converse(asked, rewritten, teacher, options, responses, stage))
+    new = without_duplicates([problem for written in answers for problem in written.problems], everything, stage)
     for written in answers:
         for reason in written.dropped:
             stage.drop(reason)
         for suggestion in written.suggestions:
             stage.example("suggestion", suggestion)
-    if len(answers) >= MIN_CONVERSATIONS and not new:
+    if stopped is None and len(answers) >= MIN_CONVERSATIONS and not new:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(stage.dropped.items()))
         raise EmptyOutputError(
             f"{stage.task}: {len(answers)} conversations brought no new problem ({reasons})",
@@ -78,31 +79,50 @@ def run(
     for method in ("ask_me_anything", "suggester_editor"):
         for problem in [row for row in new if row.method == method][:4]:
             stage.example("problem", problem, limit=8)
+    if stopped is not None:
+        raise stopped
 
 
 async def _converse(
     asked: list[Problem], rewritten: list[Problem], teacher: TeacherOptions, options: SynthesisOptions, responses: str, stage: StageRun
-) -> list[Written]:
+) -> tuple[list[Written], BudgetError | None]:
+    """What each conversation brought, as far as the budget went; the error when it did not last."""
     async with Teacher(teacher, responses, stage) as client:
         writer = Writer(client, options)
-        jobs = [(writer.ask, row) for row in asked] + [(writer.rewrite, row) for row in rewritten]
+        jobs = [(writer.ask, row, Written()) for row in asked] + [(writer.rewrite, row, Written()) for row in rewritten]
+        stopped = None
         stage.progress(0, len(jobs), "conversations", force=True)
         try:
-            return await map_concurrently(
-                lambda job: job[0](job[1]), jobs, teacher.concurrency, lambda done, total: stage.progress(done, total, "conversations")
+            await map_concurrently(
+                lambda job: job[0](*job[1:]),
+                jobs,
+                client.workers,
+                lambda done, total: stage.progress(done, total, "conversations"),
+                "conversations",
             )
+        except BudgetError as error:
+            stopped = error
         finally:
             stage.usage = client.usage
+    return [written for _, _, written in jobs], stopped
 
 
-def _chosen(seeds: list[Problem], mine: list[Problem], count: int, salt: str) -> list[Problem]:
-    """Those of this shard's seeds that are among the ``count`` chosen of all (0: all), whatever the shards and the order of the rows."""
+def chosen(seeds: list[Problem], mine: list[Problem], count: int, salt: str) -> list[Problem]:
+    """Those of this shard's seeds that are among the ``count`` chosen of all, whatever the shards and the order of the rows.
+
+    Args:
+        seeds: All seeds.
+        mine: Those of this shard.
+        count: How many; 0 for all. A smaller count chooses a part of what a larger one does.
+        salt: Makes choices for different purposes differ.
+    """
     ranked = sorted({row.id for row in seeds}, key=lambda identifier: row_id(salt, identifier))
-    chosen = set(ranked[:count] if count else ranked)
-    return [row for row in mine if row.id in chosen]
+    wanted = set(ranked[:count] if count else ranked)
+    return [row for row in mine if row.id in wanted]
 
 
-def _without_duplicates(problems: list[Problem], seeds: list[Problem], stage: StageRun) -> list[Problem]:
+def without_duplicates(problems: list[Problem], seeds: list[Problem], stage: StageRun) -> list[Problem]:
+    """The problems that are neither seeds nor repeat one before them; the others are dropped from the stage."""
     seen = SeenProblems(row.question for row in seeds)
     kept = []
     for problem in problems:

@@ -44,9 +44,19 @@ class Writer:
     teacher: Teacher
     options: SynthesisOptions
 
-    async def ask(self, seed: Problem) -> Written:
-        """Ask-Me-Anything on one seed that has a short answer."""
-        written = Written()
+    async def ask(self, seed: Problem, written: Written) -> Written:
+        """Ask-Me-Anything on one seed that has a short answer.
+
+        Args:
+            seed: The problem.
+            written: Receives what comes of it, piece by piece: whoever is stopped in the middle has what is done.
+
+        Returns:
+            The same.
+
+        Raises:
+            TeacherError: Any error of the client but those of a single request.
+        """
         try:
             reply = await ask_me_anything(self.teacher, seed.question, seed.answer or "", self.options.temperature)
             questions = parse_questions(reply)
@@ -63,9 +73,11 @@ class Writer:
             written.dropped.append("teacher_failed")
         return written
 
-    async def rewrite(self, seed: Problem) -> Written:
-        """Suggester and Editor on one seed, round after round, until a round brings nothing that can be kept."""
-        written = Written()
+    async def rewrite(self, seed: Problem, written: Written) -> Written:
+        """Suggester and Editor on one seed, round after round, until a round brings nothing that can be kept.
+
+        Arguments, result and errors are those of :meth:`ask`.
+        """
         current = seed
         try:
             for number in range(1, self.options.rounds + 1):

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from components.core.errors import TeacherError
+import msgspec
+
+from components.core.errors import StoreError
 from components.core.records import Usage
+from components.core.redaction import environment_secrets, redact_json
+from components.core.shared_log import open_log
 from components.core.stage import StageRun
-from components.core.store import Store, open_store
+from components.core.store import open_store
 from components.teacher.budget import CHARACTERS_PER_TOKEN, Budget
-from components.teacher.endpoint import Endpoint, Failure, decode_completion, unreachable
+from components.teacher.claims import BEAT_S, GRANTED, HELD, POLL_S, Claims
+from components.teacher.completions import Completion, TokenCounts, decode_completion
+from components.teacher.failures import ReplyError
 from components.teacher.metrics import TeacherMetrics
 from components.teacher.options import TeacherOptions
-from components.teacher.responses import ResponseStore, request_key
+from components.teacher.requests import request_body
+from components.teacher.responses.keys import canonical_request, key_of
+from components.teacher.responses.store import ResponseStore
+from components.teacher.sending import Sender
+from components.teacher.spending import Spending, day_of
 
-GONE = ("connection", "502", "503", "504")
-AWAY = (*GONE, "timeout")
-"""Outcomes that say that nobody is at home: a restart, a lost node."""
+__all__ = ["Reply", "ReplyError", "Teacher"]
 
 LAST_WAIT_S = 10.0
 """At an interrupt, requests in flight get so long to bring home what is paid for."""
-
-
-class ReplyError(TeacherError):
-    """This one request brought no usable reply; others may."""
+CLAIMS = "claims"
+"""Key of the log in which the processes of a response store tell what they ask."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,9 @@ class Reply:
 class Teacher:
     """An asynchronous context manager around one endpoint, one response store and one budget.
 
-    Any number of coroutines may call :meth:`chat` at once; ``options.concurrency`` of their requests are in flight. A request is
-    answered from the store when it has been answered before, in this run or any other; equal requests that are in flight at the
-    same time are sent once. Each reply is stored before it is returned.
+    Any number of coroutines may call :meth:`chat` at once; ``options.concurrency`` of their requests are in flight at most. A request
+    is answered from the store when it has been answered before, in this run or any other; equal requests are sent once, also when
+    several processes want them at the same time. Each reply is stored before it is returned.
 
     Args:
         options: Endpoint, limits and prices.
@@ -75,32 +81,74 @@ class Teacher:
         self.options = options
         self._address = responses
         self._metrics = TeacherMetrics(task)
-        self._budget = Budget(options)
+        self._secrets = environment_secrets()
         self._counts: Counter[str] = Counter()
-        self._slots = asyncio.Semaphore(options.concurrency)
         self._running: dict[str, asyncio.Task[Reply]] = {}
-        self._failures_in_row = 0
-        self._away_since: float | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
+        self._released = asyncio.Event()
+        self._storing: set[asyncio.Task[Any] | None] = set()
+        self._unusable: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Teacher:
-        self._endpoint = Endpoint(self.options)
-        run = os.environ.get("TUTORLOOP_RUN") or f"manual-{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
-        store: Store = await asyncio.to_thread(open_store, self._address)
-        self._responses = ResponseStore(store, run)
-        await asyncio.to_thread(self._responses.load)
-        if self._budget.limited:
-            for raw in self._responses.replies_of_run():
-                self._budget.add(*_tokens(raw, []))
-            self._metrics.budget(self._budget.used)
+        self._run = os.environ.get("TUTORLOOP_RUN") or f"manual-{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
+        self._writer = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:12]}"
+        self._budget = Budget(self.options, self._run)
+        store = await asyncio.to_thread(open_store, self._address)
+        async with contextlib.AsyncExitStack() as stack:
+            self._sender = Sender(self.options, self._metrics, self._note_unusable)
+            stack.push_async_callback(self._sender.close)
+            log = await asyncio.to_thread(open_log, store, CLAIMS)
+            self._claims = Claims(log, self._writer, self._budget, lambda key: self._responses.known(key))
+            # What others store from now on is claimed where this process reads it; everything before is in the index.
+            await self._claims.join()
+            # The log still has their accounts; the store, as it is loaded after this, has what they have spent.
+            departed = self._claims.departed()
+            stack.push_async_callback(self._claims.leave)
+            self._responses = ResponseStore(store, self._run, self._writer)
+            stack.push_async_callback(asyncio.to_thread, self._responses.close)
+            await asyncio.to_thread(self._responses.load)
+            self._settle_budget(departed)
+            if (everything := self._responses.spent()).tokens:
+                self._budget.expect(everything.over(len(self._responses) or 1))
+            self._beating = asyncio.create_task(self._beat())
+            self._resources = stack.pop_all()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._running:
-            _, unfinished = await asyncio.wait(self._running.values(), timeout=LAST_WAIT_S)
-            for task in unfinished:
-                task.cancel()
-        await self._endpoint.close()
-        self._responses.close()
+        self._beating.cancel()
+        self._sender.stop()
+        try:
+            await self._bring_home()
+        finally:
+            try:
+                await self._resources.aclose()
+            except StoreError:
+                # A store that cannot be told good-bye must not hide why the work ended.
+                if error is None:
+                    raise
+
+    async def _bring_home(self) -> None:
+        """Wait for what the endpoint has been asked, and break the rest off."""
+        charged = self._sender.attempting | self._storing
+        helpers = [task for task in (self._beating, self._hearing) if task is not None]
+        for task in [*helpers, *(task for task in self._running.values() if task not in charged)]:
+            task.cancel()
+        waited_for: set[asyncio.Task[Any]] = {*self._running.values(), *self._unusable, *helpers}
+        _, late = await asyncio.wait(waited_for, timeout=LAST_WAIT_S)
+        for task in late:
+            task.cancel()
+
+    @property
+    def workers(self) -> int:
+        """Items to have under way at once: more than may be in flight, so that those that wait before another attempt, or for another
+        process's reply, leave no place in flight empty."""
+        return 2 * self.options.concurrency
+
+    @property
+    def spent_today(self) -> Spending:
+        """What all processes of the response store have spent today (UTC)."""
+        return self._budget.today
 
     @property
     def usage(self) -> Usage:
@@ -109,8 +157,8 @@ class Teacher:
         return Usage(
             requests=self._counts["requests"],
             cache_hits=self._counts["cache_hits"],
-            retries=self._counts["retries"],
-            failures=self._counts["failures"],
+            retries=self._sender.retries,
+            failures=self._sender.failures,
             prompt_tokens=prompt,
             completion_tokens=completion,
             usd=round(self.options.usd(prompt, completion), 6),
@@ -139,17 +187,18 @@ class Teacher:
             "top_p": float(top_p),
             "max_tokens": max_tokens or self.options.max_reply_tokens,
         }
-        key = request_key(self.options.model, messages, parameters, sample)
-        stored = self._responses.get(key)
-        if stored is not None:
-            self._count_hit()
-            return _reply(stored, messages, cached=True)
+        canonical = canonical_request(self.options.model, messages, parameters, sample)
+        key = key_of(canonical)
         task = self._running.get(key)
+        if task is None:
+            if (stored := await self._responses.get(key)) is not None:
+                return self._from_store(stored, messages)
+            task = self._running.get(key)
         if task is not None:
             reply = await asyncio.shield(task)
             self._count_hit()
             return replace(reply, cached=True)
-        task = asyncio.create_task(self._ask(key, messages, parameters, sample))
+        task = asyncio.create_task(self._answer(key, canonical, messages, request_body(self.options, messages, parameters, sample)))
         self._running[key] = task
         task.add_done_callback(lambda done: self._finished(key, done))
         return await asyncio.shield(task)
@@ -160,110 +209,159 @@ class Teacher:
             # Marks the exception as seen when the caller was cancelled meanwhile.
             task.exception()
 
+    async def _answer(self, key: str, canonical: bytes, messages: Sequence[dict[str, str]], body: Mapping[str, Any]) -> Reply:
+        """The reply of the endpoint or, when another process has asked meanwhile, of the store."""
+        told = False
+        while True:
+            estimate = self._budget.estimate(messages)
+            outcome = await self._claims.take(key, estimate)
+            if outcome == GRANTED:
+                return await self._ask(key, canonical, messages, msgspec.json.encode(body), estimate)
+            if outcome == HELD:
+                if not told:
+                    self._metrics.shared_waits.inc()
+                told = True
+                await self._wait_for_holder(key)
+                if (stored := await self._responses.get(key)) is not None:
+                    return self._from_store(stored, messages)
+            elif self._budget.may_fit_later(estimate):
+                await self._wait_for_release()
+            elif not self._budget.fits(estimate):
+                raise self._budget.error(estimate)
+
+    async def _ask(self, key: str, canonical: bytes, messages: Sequence[dict[str, str]], body: bytes, estimate: Spending) -> Reply:
+        try:
+            answer = await self._sender.send(body, int(estimate.tokens))
+            # A teacher may say anything, the key that it was sent included.
+            raw = redact_json(answer.raw, self._secrets)
+            completion = answer.completion if raw is answer.raw else decode_completion(raw)
+            tokens = _tokens(completion, messages)
+            spending = self._count_cost(*tokens)
+            self._counts["requests"] += 1
+            self._storing.add(asyncio.current_task())
+            await self._responses.put(key, canonical, raw, spending)
+        except Exception:
+            # The store's own error would hide the first one.
+            with contextlib.suppress(StoreError):
+                await self._claims.settle(key, stored=False)
+            raise
+        finally:
+            self._storing.discard(asyncio.current_task())
+            self._budget.release(key)
+            if self._budget.limited:
+                self._released.set()
+                self._released = asyncio.Event()
+        await self._claims.settle(key, stored=True)
+        return _reply(completion, *tokens, cached=False)
+
+    def _count_cost(self, prompt: int, completion: int) -> Spending:
+        spending = Spending(prompt, completion, self.options.usd(prompt, completion))
+        self._budget.spend(spending)
+        self._counts["prompt_tokens"] += prompt
+        self._counts["completion_tokens"] += completion
+        self._metrics.prompt_tokens.inc(prompt)
+        self._metrics.completion_tokens.inc(completion)
+        if spending.usd:
+            self._metrics.dollars.inc(spending.usd)
+        if self._budget.limited:
+            self._show_budget()
+        return spending
+
+    def _note_unusable(self, usage: TokenCounts) -> None:
+        """A reply that holds no text was charged all the same."""
+        task = asyncio.create_task(self._store_spending(self._count_cost(usage.prompt_tokens, usage.completion_tokens)))
+        self._unusable.add(task)
+        task.add_done_callback(self._unusable.discard)
+
+    async def _store_spending(self, spending: Spending) -> None:
+        # Without a store the next reply cannot be stored either, and says so.
+        with contextlib.suppress(StoreError):
+            await self._responses.put_spending(spending)
+
+    def _show_budget(self) -> None:
+        for limit in self._budget.limits():
+            self._metrics.budget(limit.name, limit.spent / limit.maximum, max(0.0, limit.maximum - limit.spent))
+
+    def _from_store(self, raw: bytes, messages: Sequence[dict[str, str]]) -> Reply:
+        self._count_hit()
+        completion = decode_completion(raw)
+        return _reply(completion, *_tokens(completion, messages), cached=True)
+
     def _count_hit(self) -> None:
         self._counts["cache_hits"] += 1
         self._metrics.cache_hits.inc()
 
-    async def _ask(self, key: str, messages: Sequence[dict[str, str]], parameters: Mapping[str, Any], sample: int) -> Reply:
-        ticket = await self._budget.admit(messages)
-        try:
-            raw = await self._attempts(self._body(messages, parameters, sample))
-            prompt, completion = _tokens(raw, messages)
-            self._budget.add(prompt, completion)
-            if self._budget.limited:
-                self._metrics.budget(self._budget.used)
-            self._counts.update(requests=1, prompt_tokens=prompt, completion_tokens=completion)
-            self._metrics.prompt_tokens.inc(prompt)
-            self._metrics.completion_tokens.inc(completion)
-            self._metrics.dollars.inc(self.options.usd(prompt, completion))
-            await self._responses.put(key, raw)
-        finally:
-            self._budget.release(ticket)
-        return _reply(raw, messages, cached=False)
+    async def _wait_for_holder(self, key: str) -> None:
+        """Wait until another process's reply may be in the store, or the key is free again."""
+        if self._claims.asking(key):
+            await self._hear()
+            return
+        # A look that is under way may have passed the place where the reply is now: what counts is one that begins after it was stored.
+        if self._hearing is not None and not self._hearing.done():
+            await asyncio.shield(self._hearing)
+        await self._hear()
+        if not self._responses.known(key) and not self._claims.asking(key):
+            self._claims.forget(key)
 
-    def _body(self, messages: Sequence[dict[str, str]], parameters: Mapping[str, Any], sample: int) -> dict[str, Any]:
-        body = {
-            "model": self.options.model,
-            "messages": list(messages),
-            "temperature": parameters["temperature"],
-            "top_p": parameters["top_p"],
-        }
-        body[self.options.reply_limit_name] = parameters["max_tokens"]
-        if self.options.send_seed:
-            body["seed"] = sample
-        return body
+    async def _wait_for_release(self) -> None:
+        """Wait until what requests in flight cost is known better."""
+        released = self._released
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await released.wait()
+                return
+        await self._hear()
 
-    async def _attempts(self, body: Mapping[str, Any]) -> bytes:
-        """Send a request until it is answered or given up."""
-        attempt = 0
+    async def _hear(self) -> None:
+        """Take in what the other processes have done; at most once in :data:`POLL_S`, for all that wait."""
+        if self._hearing is None or self._hearing.done():
+            self._hearing = asyncio.create_task(self._take_in_news())
+        await asyncio.shield(self._hearing)
+
+    async def _take_in_news(self) -> None:
+        await asyncio.sleep(self._heard_at + POLL_S - time.monotonic())
+        self._heard_at = time.monotonic()
+        await self._claims.look()
+        if gap := self._claims.gap:
+            departed = self._claims.departed()
+            await self._responses.refresh()
+            # Some that are not among them may have come and gone unheard.
+            self._settle_budget(departed - self._claims.others)
+            self._claims.dealt_with(departed)
+            self._claims.close_gap(gap)
+        else:
+            await self._responses.refresh(self._claims.others)
+        await self._say_farewell()
+
+    async def _say_farewell(self) -> None:
+        """What processes that are gone have spent counts as the store has it."""
+        if departed := self._claims.departed():
+            await self._responses.refresh(departed)
+            self._settle_budget(departed - self._claims.others)
+            self._claims.dealt_with(departed)
+
+    async def _beat(self) -> None:
         while True:
-            result = await self._attempt(body)
-            if isinstance(result, bytes):
-                self._failures_in_row = 0
-                return result
-            if not self._may_pass(result, attempt):
-                raise self._give_up(result, attempt)
-            attempt += 1
-            self._counts["retries"] += 1
-            self._metrics.retries.inc()
-            await asyncio.sleep(self._wait(result, attempt))
+            await asyncio.sleep(BEAT_S)
+            # A store that is away is told by those who need it.
+            with contextlib.suppress(StoreError):
+                await self._claims.beat()
+                await self._claims.look()
+                await self._say_farewell()
 
-    async def _attempt(self, body: Mapping[str, Any]) -> bytes | Failure:
-        async with self._slots:
-            started = time.monotonic()
-            with self._metrics.in_flight.track_inprogress():
-                result = await self._endpoint.complete(body)
-        self._metrics.latency.observe(time.monotonic() - started)
-        self._note_outage(result)
-        self._metrics.attempt("answered" if isinstance(result, bytes) else result.outcome)
-        return result
-
-    def _note_outage(self, result: bytes | Failure) -> None:
-        if isinstance(result, bytes) or result.outcome not in AWAY:
-            self._away_since = None
-        elif self._away_since is None:
-            self._away_since = time.monotonic()
-            print(f"{result.message}; asking again for up to {self.options.max_outage_s:g} s", flush=True)
-
-    def _may_pass(self, failure: Failure, attempt: int) -> bool:
-        """Whether another attempt is worth it."""
-        if not failure.passing or attempt < self.options.max_retries:
-            return failure.passing
-        return self._away_since is not None and time.monotonic() - self._away_since < self.options.max_outage_s
-
-    def _wait(self, failure: Failure, attempt: int) -> float:
-        """Seconds before the next attempt. Jitter keeps requests that failed together from coming back together."""
-        if failure.wait_s is not None:
-            return min(failure.wait_s, self.options.max_retry_after_s) * random.uniform(1.0, 1.25)
-        ceiling = min(self.options.max_backoff_s, self.options.backoff_s * 2.0 ** min(attempt - 1, 30))
-        return random.uniform(0.5, 1.0) * ceiling
-
-    def _give_up(self, failure: Failure, retries: int) -> TeacherError:
-        self._counts["failures"] += 1
-        self._failures_in_row += 1
-        if failure.fatal:
-            return unreachable(failure)
-        tried = f" (after {retries} retries)" if retries else ""
-        if failure.outcome in GONE and self.options.max_outage_s:
-            # Not this request's fault: a row that is dropped for it would never be asked again.
-            return unreachable(failure)
-        if self._failures_in_row >= self.options.max_failures_in_row:
-            error = unreachable(failure)
-            return TeacherError(
-                f"{error.message}{tried}; the last {self._failures_in_row} requests all failed", f"{error.hint}; replies so far are stored"
-            )
-        return ReplyError(f"{failure.message}{tried}")
+    def _settle_budget(self, departed: Collection[str] = ()) -> None:
+        here, day = self._claims.others | {self._writer}, day_of(time.time())
+        self._budget.settle(self._responses.spent(run=self._run, without=here), day, self._responses.spent(day=day, without=here), departed)
+        self._show_budget()
 
 
-def _tokens(raw: bytes, messages: Sequence[dict[str, str]]) -> tuple[int, int]:
+def _tokens(completion: Completion, messages: Sequence[dict[str, str]]) -> tuple[int, int]:
     """Tokens of request and reply: the endpoint's count, or an estimate when it gives none."""
-    completion = decode_completion(raw)
     if completion.usage is not None:
         return completion.usage.prompt_tokens, completion.usage.completion_tokens
     prompt = sum(len(message["content"]) for message in messages)
-    return -(-prompt // CHARACTERS_PER_TOKEN), -(-len(completion.text) // CHARACTERS_PER_TOKEN)
+    return -(-prompt // CHARACTERS_PER_TOKEN), -(-completion.characters // CHARACTERS_PER_TOKEN)
 
 
-def _reply(raw: bytes, messages: Sequence[dict[str, str]], cached: bool) -> Reply:
-    completion = decode_completion(raw)
-    return Reply(completion.text, completion.choices[0].finish_reason or "stop", cached, *_tokens(raw, messages))
+def _reply(completion: Completion, prompt: int, reply: int, cached: bool) -> Reply:
+    return Reply(completion.text, completion.choices[0].finish_reason or "stop", cached, prompt, reply)

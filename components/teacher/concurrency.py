@@ -13,33 +13,44 @@ R = TypeVar("R")
 
 
 async def map_concurrently(
-    function: Callable[[T], Awaitable[R]], items: Sequence[T], limit: int, on_done: Callable[[int, int], None] | None = None
+    function: Callable[[T], Awaitable[R]],
+    items: Sequence[T],
+    limit: int,
+    on_done: Callable[[int, int], None] | None = None,
+    unit: str = "items",
 ) -> list[R]:
     """Apply a coroutine function to every item, ``limit`` at a time, without waiting for whole batches.
 
-    After the first exception no further item is started; those under way are finished (what they are paid for is stored), then
-    the exception is raised.
+    After an exception no further item is started; those under way are finished (what they are paid for is stored), then the
+    exception is raised. A spent budget is another matter: every item gets its turn, since what is stored costs nothing.
 
     Args:
         function: What to do with one item.
         items: The items.
         limit: Items under way at once.
         on_done: Called with the number of finished items and of all items.
+        unit: What the items are, in the plural, for the error.
 
     Returns:
         The results, in the order of the items.
 
     Raises:
-        BudgetError: With the number of items that are left to do.
+        BudgetError: With the numbers of items that are done and left, and the results so far.
     """
     results: dict[int, R] = {}
     errors: list[Exception] = []
+    spent: BudgetError | None = None
     positions = iter(range(len(items)))
 
     async def work() -> None:
+        nonlocal spent
         for position in positions:
             try:
                 results[position] = await function(items[position])
+            except BudgetError as error:
+                # One of them says it all: as many as there are items left would hold as many tracebacks.
+                spent = spent or error
+                continue
             except Exception as error:
                 errors.append(error)
             if errors:
@@ -49,11 +60,12 @@ async def map_concurrently(
 
     await asyncio.gather(*(work() for _ in range(min(limit, len(items)))))
     if errors:
-        first = errors[0]
-        if isinstance(first, BudgetError):
-            done = len(results)
-            raise BudgetError(
-                f"{first.message}; {done} of {len(items)} items are done, {len(items) - done} are left", first.hint
-            ) from first
-        raise first
+        raise errors[0]
+    if spent:
+        done = len(results)
+        raise BudgetError(
+            f"{spent.message}; {done} of {len(items)} {unit} are done, {len(items) - done} are left",
+            spent.hint,
+            [results.get(position) for position in range(len(items))],
+        ) from spent
     return [results[position] for position in range(len(items))]

@@ -1,212 +1,156 @@
-"""One attempt at one request: what the endpoint answered, or what kind of failure it was."""
+"""One attempt at one request: what the endpoint answered, or what kind of failure it was.
+
+Not through the ``openai`` package: its path costs several times the CPU a request. What users see of the package is its exceptions
+(``Failure.error``) and its client (``openai_client``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import math
-import ssl
-import time
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import aiohttp
-import httpx2
 import msgspec
-from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
 
-from components.core.errors import TeacherError
 from components.core.redaction import redact
+from components.teacher.completions import Completion, StreamError, assemble_stream, decode_completion
+from components.teacher.failures import Failure, HttpReply, status_failure
 from components.teacher.options import TeacherOptions, api_key, endpoint_address
+from components.teacher.wire import StaleConnection, Wire
 
-ATTEMPT_ERRORS = (APIConnectionError, APIStatusError, TimeoutError, aiohttp.ClientError, httpx2.HTTPError)
-"""The package lets some errors of its transport through as they are."""
-
-RETRIED_STATUS = (408, 409, 425, 429)
-KEY_HINT = "set TUTORLOOP_TEACHER_API_KEY (or OPENAI_API_KEY) to a key that this endpoint accepts for this model"
-ADDRESS_HINT = "check teacher.base_url (host, port, and the path, which usually ends with /v1) and that the endpoint runs"
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Read once: it takes a few tenths of a second."""
-    return httpx2.create_ssl_context()
-
-
-class Message(msgspec.Struct):
-    """The part of a choice that is used."""
-
-    content: str | None = None
-
-
-class Choice(msgspec.Struct):
-    """One reply."""
-
-    message: Message
-    finish_reason: str | None = None
-
-
-class TokenCounts(msgspec.Struct):
-    """The endpoint's count."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class Completion(msgspec.Struct):
-    """The part of a chat completion that is used; the store keeps all of it."""
-
-    choices: list[Choice]
-    usage: TokenCounts | None = None
-
-    @property
-    def text(self) -> str:
-        """Text of the reply; empty when there is none."""
-        return (self.choices[0].message.content or "").strip() if self.choices else ""
-
-
-decode_completion = msgspec.json.Decoder(Completion).decode
+CONNECT_S = 15.0
+"""Longest time for a connection to come about."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why an attempt brought no reply.
+class Answer:
+    """A reply that holds a text.
 
     Attributes:
-        outcome: Short name for the metrics.
-        message: For people; holds no secret.
-        passing: Whether another attempt may succeed.
-        fatal: What to do, when every other request would fail as well; empty otherwise.
-        wait_s: Seconds that the server asks to wait; None when it does not say.
+        raw: The reply's JSON, whole.
+        completion: The part of it that is used.
     """
 
-    outcome: str
-    message: str
-    passing: bool = True
-    fatal: str = ""
-    wait_s: float | None = None
+    raw: bytes
+    completion: Completion
 
 
 class Endpoint:
-    """An OpenAI-compatible chat endpoint.
+    """An OpenAI-compatible chat endpoint. To be made where an event loop runs.
 
     Args:
         options: Address, model and limits; the key comes from the environment.
+        on_headers: Told the headers of every response, whatever its status.
     """
 
-    def __init__(self, options: TeacherOptions) -> None:
+    def __init__(self, options: TeacherOptions, on_headers: Callable[[Mapping[str, str]], None] | None = None) -> None:
         self.address = endpoint_address(options)
         self.name = redact(self.address)
         self._options = options
-        limits = httpx2.Limits(max_connections=options.concurrency + 8, max_keepalive_connections=options.concurrency + 8)
-        timeout = httpx2.Timeout(options.timeout_s, connect=min(15.0, options.timeout_s))
-        # Retries are the client's own: the package's would escape the budget and the counters.
-        self._client = AsyncOpenAI(
-            base_url=self.address,
-            api_key=api_key(),
-            max_retries=0,
-            timeout=timeout,
-            http_client=DefaultAioHttpClient(limits=limits, timeout=timeout, verify=_certificates()),
-        )
+        self._on_headers = on_headers
+        base = URL(self.address)
+        self._chat_url = base / "chat/completions"
+        self._models_url = base / "models"
+        self._connect_s = connect_s = min(CONNECT_S, options.timeout_s)
+        self._wire = Wire(base, _headers(options), options.concurrency + 8, connect_s)
+        self._chat_head = self._wire.head("POST", self._chat_url)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._wire.close()
 
     async def models(self) -> list[str] | Failure:
         """Names of the models that the endpoint lists."""
+        reply = await self._exchange(self._wire.head("GET", self._models_url), b"", self._models_url, self._options.timeout_s)
+        if isinstance(reply, Failure):
+            return reply
         try:
-            async with asyncio.timeout(self._options.timeout_s):
-                return [model.id for model in (await self._client.models.list()).data]
-        except ATTEMPT_ERRORS as error:
-            return self._failure(error)
-        except (AttributeError, TypeError, ValueError) as error:
-            return Failure("unusable", f"{self.name} gives no list of models ({type(error).__name__})", passing=False)
+            return [model.id for model in _decode_models(reply.body).data]
+        except msgspec.DecodeError as error:
+            message = f"{self.name} gives no list of models ({type(error).__name__})"
+            return Failure("unusable", message, passing=False, reply=reply, address=str(self._models_url))
 
-    async def complete(self, body: Mapping[str, Any]) -> bytes | Failure:
+    async def complete(self, body: bytes, timeout_s: float | None = None) -> Answer | Failure:
         """Send a chat completion request once.
 
         Args:
-            body: The request.
+            body: The request's JSON.
+            timeout_s: Longest time for it; ``options.timeout_s`` when None.
 
         Returns:
-            The reply's JSON when it holds a text, else what went wrong.
+            The reply when it holds a text, else what went wrong.
         """
+        reply = await self._exchange(self._chat_head, body, self._chat_url, timeout_s or self._options.timeout_s)
+        if isinstance(reply, Failure):
+            return reply
+        raw = reply.body
         try:
-            async with asyncio.timeout(self._options.timeout_s):
-                response = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=dict(body))
-        except ATTEMPT_ERRORS as error:
-            return self._failure(error)
-        raw = response.content
-        try:
+            if reply.headers.get("content-type", "").startswith("text/event-stream"):
+                raw = assemble_stream(raw)
             completion = decode_completion(raw)
-        except msgspec.DecodeError:
-            return Failure("unusable", f"{self.name} answered with something that is no chat completion")
+        except StreamError as error:
+            return self._unusable(reply, f"{self.name}: {redact(str(error))}")
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._unusable(reply, f"{self.name} answered with something that is no chat completion")
         if completion.text:
-            return raw
+            return Answer(raw, completion)
         if completion.choices and completion.choices[0].finish_reason == "length":
-            return Failure(
-                "unusable", f"{self.name} used up the reply's length before writing any text; raise teacher.max_reply_tokens", passing=False
-            )
-        return Failure("unusable", f"{self.name} answered with an empty text")
+            message = f"{self.name} used up the reply's length before writing any text; raise teacher.max_reply_tokens"
+            return self._unusable(reply, message, completion, passing=False)
+        return self._unusable(reply, f"{self.name} answered with an empty text", completion)
 
-    def _failure(self, error: Exception) -> Failure:
-        if isinstance(error, APITimeoutError | TimeoutError) and not _refused(error):
-            return Failure("timeout", f"{self.name} did not answer within {self._options.timeout_s:g} s")
-        if not isinstance(error, APIStatusError):
-            return Failure("connection", f"{self.name} cannot be reached ({redact(str(error.__cause__ or error))})")
-        status = error.status_code
-        message = f"{self.name} answered HTTP {status}: {redact(_server_message(error))}"
-        if status in (401, 403):
-            return Failure(str(status), message, passing=False, fatal=KEY_HINT)
-        if status in (404, 405, 501):
-            return Failure(str(status), message, passing=False, fatal=f"check teacher.model = {self._options.model!r}, or {ADDRESS_HINT}")
-        if status == 402 or (status == 429 and error.code == "insufficient_quota"):
-            return Failure(
-                str(status), message, passing=False, fatal="the account behind this key has no credit left: top it up, then run again"
-            )
-        return Failure(str(status), message, passing=status in RETRIED_STATUS or status >= 500, wait_s=retry_after(error.response.headers))
+    def _unusable(self, reply: HttpReply, message: str, completion: Completion | None = None, *, passing: bool = True) -> Failure:
+        usage = completion.usage if completion is not None else None
+        return Failure("unusable", message, passing, usage=usage, reply=reply, address=str(self._chat_url))
 
-
-def unreachable(failure: Failure) -> TeacherError:
-    """The error for a failure that every other request would meet as well."""
-    hint = failure.fatal or (
-        ADDRESS_HINT if failure.outcome in ("connection", "timeout") else "look at the endpoint's state and log, then run again"
-    )
-    return TeacherError(failure.message, hint)
+    async def _exchange(self, head: str, body: bytes, url: URL, timeout_s: float) -> HttpReply | Failure:
+        try:
+            async with asyncio.timeout(timeout_s):
+                try:
+                    reply = await self._wire.send(head, body)
+                except StaleConnection:
+                    reply = await self._wire.send(head, body)
+        except TimeoutError as error:
+            slow = f"{self._connect_s:g} s, no connection" if isinstance(error, aiohttp.ConnectionTimeoutError) else f"{timeout_s:g} s"
+            return Failure("timeout", f"{self.name} did not answer within {slow}", address=str(url))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, StaleConnection) as error:
+            cause = error.__cause__ if isinstance(error, StaleConnection) else error
+            return Failure("connection", f"{self.name} cannot be reached ({redact(_told(cause))})", address=str(url))
+        if self._on_headers is not None:
+            self._on_headers(reply.headers)
+        if 200 <= reply.status < 300:
+            return reply
+        return status_failure(self.name, self._options.model, reply, str(url))
 
 
-def _refused(error: BaseException) -> bool:
-    """Whether a connection error is behind what the transport reports as a timeout."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+class _Model(msgspec.Struct):
+    id: str
 
 
-def _server_message(error: APIStatusError) -> str:
-    body = error.body
-    text = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(text or error.response.reason_phrase or "no reason given").split())[:300]
+class _Models(msgspec.Struct):
+    data: list[_Model]
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response asks to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
-    try:
-        if "retry-after-ms" in headers:
-            seconds = float(headers["retry-after-ms"]) / 1000
-        elif "retry-after" in headers:
-            value = headers["retry-after"]
-            try:
-                seconds = float(value)
-            except ValueError:
-                seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        else:
-            return None
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+_decode_models = msgspec.json.Decoder(_Models).decode
+
+
+def _headers(options: TeacherOptions) -> dict[str, str]:
+    headers = {
+        "Authorization": f"Bearer {api_key()}",
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream" if options.stream else "application/json",
+        "User-Agent": "tutorloop",
+    }
+    # As the openai package: accounts of several organizations need them.
+    for header, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
+        if os.environ.get(variable):
+            headers[header] = os.environ[variable]
+    return headers
+
+
+def _told(error: BaseException | None) -> str:
+    return str(error) or type(error).__name__

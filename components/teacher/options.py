@@ -15,6 +15,15 @@ from components.core.redaction import redact
 OFFLINE = "offline"
 OFFLINE_URL = "TUTORLOOP_OFFLINE_TEACHER_URL"
 KEY_NAMES = ("TUTORLOOP_TEACHER_API_KEY", "OPENAI_API_KEY")
+LIMITS = ("max_usd", "max_tokens", "max_usd_per_day", "max_tokens_per_day")
+DOLLAR_LIMITS = ("max_usd", "max_usd_per_day")
+
+
+class Price(Options, frozen=True, kw_only=True):
+    """Dollars per million tokens. Both are needed: a price that is half known would let a limit in dollars pass unnoticed."""
+
+    prompt: Annotated[float, Meta(ge=0)]
+    completion: Annotated[float, Meta(ge=0)]
 
 
 class TeacherOptions(Options, frozen=True, kw_only=True):
@@ -29,7 +38,7 @@ class TeacherOptions(Options, frozen=True, kw_only=True):
     max_retries: Annotated[int, Meta(ge=0, le=50)] = 6
     """Further attempts after a failed one, for failures that can pass."""
     backoff_s: Annotated[float, Meta(ge=0)] = 0.5
-    """Wait before the first further attempt, in seconds; doubles each time, with jitter, unless the server names a wait."""
+    """Wait before a further attempt, in seconds, with jitter, where the server names none; doubles each time while nobody is answered."""
     max_backoff_s: Annotated[float, Meta(ge=0)] = 30.0
     """Longest such wait, in seconds."""
     max_retry_after_s: Annotated[float, Meta(ge=0)] = 120.0
@@ -37,44 +46,71 @@ class TeacherOptions(Options, frozen=True, kw_only=True):
     max_failures_in_row: Annotated[int, Meta(ge=1)] = 10
     """So many requests given up one after the other end the stage: the endpoint is down or refuses everything."""
     max_outage_s: Annotated[float, Meta(ge=0)] = 300.0
-    """An endpoint that cannot be reached is asked again for so long, in seconds, however many attempts that takes."""
+    """An endpoint that cannot be reached, or answers nothing but errors, is asked again for so long, in seconds; then the run ends with an
+    error."""
     timeout_s: Annotated[float, Meta(gt=0)] = 180.0
     """Longest time for one attempt, in seconds."""
+    deadline_s: Annotated[float, Meta(gt=0)] = 900.0
+    """Longest time for one request with all its attempts and waits, in seconds; the time of an outage does not count."""
+    requests_per_minute: Annotated[int, Meta(ge=0)] = 0
+    """Requests that one process may send a minute (divide the account's limit by ``data_shards``); 0 learns it from the endpoint's headers,
+    where it tells."""
+    tokens_per_minute: Annotated[int, Meta(ge=0)] = 0
+    """Tokens (prompt and reply together) that one process may send a minute (divide likewise); 0 learns it likewise."""
     max_reply_tokens: Annotated[int, Meta(ge=1)] = 2048
     """Longest reply, in tokens."""
     reply_limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Name under which the endpoint takes that limit."""
     send_seed: bool = True
     """Send the sample's index as ``seed``; switch off for endpoints that refuse unknown parameters."""
+    stream: bool = False
+    """Ask for replies in pieces (server-sent events), for endpoints that answer in no other way."""
+    stream_usage: bool = True
+    """Ask for the token counts at the end of such a reply (``stream_options``); switch off for endpoints that refuse that."""
     max_usd: Annotated[float, Meta(ge=0)] = 0.0
     """Dollars that one run may spend; 0 for no limit."""
     max_tokens: Annotated[int, Meta(ge=0)] = 0
     """Tokens (prompt and reply together) that one run may spend; 0 for no limit."""
-    usd_per_million_prompt_tokens: Annotated[float, Meta(ge=0)] = 0.0
-    """Price, for counting costs."""
-    usd_per_million_completion_tokens: Annotated[float, Meta(ge=0)] = 0.0
-    """Price, for counting costs."""
+    max_usd_per_day: Annotated[float, Meta(ge=0)] = 0.0
+    """Dollars that all runs of one response store may spend on one day (UTC); 0 for no limit."""
+    max_tokens_per_day: Annotated[int, Meta(ge=0)] = 0
+    """Tokens that all runs of one response store may spend on one day (UTC); 0 for no limit."""
+    prices: dict[str, Price] = {}
+    """Dollars per million tokens by name of the model, for counting costs; a table may hold models that are not asked."""
 
-    def check(self) -> None:
+    def check(self, section: str = "teacher") -> None:
         """Refuse values that contradict one another.
 
+        Args:
+            section: Name of the section, used in errors.
+
         Raises:
-            ParameterError: A dollar limit without a price, or an address that is none.
+            ParameterError: A dollar limit for a model without a price, or an address that is none or holds credentials.
         """
-        if self.max_usd and not (self.usd_per_million_prompt_tokens or self.usd_per_million_completion_tokens):
-            raise ParameterError(
-                "teacher.max_usd", self.max_usd, "0, or set teacher.usd_per_million_prompt_tokens and _completion_tokens as well"
-            )
+        for name in DOLLAR_LIMITS:
+            if getattr(self, name) and self.model not in self.prices:
+                raise ParameterError(
+                    f"{section}.{name}", getattr(self, name), f"0, unless the model {self.model!r} {self._price_wanted(section)}"
+                )
+        shown = redact(self.base_url)
         if self.base_url != OFFLINE and not self.base_url.startswith(("http://", "https://")):
-            raise ParameterError("teacher.base_url", self.base_url, "an address such as https://host/v1, or offline")
+            raise ParameterError(f"{section}.base_url", shown, "an address such as https://host/v1, or offline")
         if "@" in urlsplit(self.base_url).netloc:
+            raise ParameterError(f"{section}.base_url", shown, "an address without credentials; put the key into " + KEY_NAMES[0])
+        if urlsplit(self.base_url).query:
             raise ParameterError(
-                "teacher.base_url", redact(self.base_url), "an address without credentials; put the key into " + KEY_NAMES[0]
+                f"{section}.base_url", shown.partition("?")[0] + "?...", "an address without a query; put a key into " + KEY_NAMES[0]
             )
 
     def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """Price of so many tokens, in dollars."""
-        return (prompt_tokens * self.usd_per_million_prompt_tokens + completion_tokens * self.usd_per_million_completion_tokens) / 1e6
+        """Price of so many tokens, in dollars; 0 for a model without a price."""
+        price = self.prices.get(self.model)
+        return (prompt_tokens * price.prompt + completion_tokens * price.completion) / 1e6 if price else 0.0
+
+    def _price_wanted(self, section: str) -> str:
+        known = f" (it has those of {', '.join(sorted(self.prices))})" if self.prices else ""
+        table = "{" + f'"{self.model}": {{prompt: 10, completion: 30}}' + "}"
+        return f"has a price{known}: write `prices: {table}` in the section {section} of the profile, in dollars per million tokens"
 
 
 def endpoint_address(options: TeacherOptions) -> str:

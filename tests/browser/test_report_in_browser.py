@@ -29,6 +29,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
+PATIENCE_MS = 120_000
+
 LEDGERS: dict[str, dict[str, Any]] = {
     "full": {},
     "several": {"benchmarks": ["gsm8k_test_subset", "svamp", "singleop"], "n": 60},
@@ -43,7 +45,7 @@ def browser() -> Iterator[Any]:
     if program is None:
         pytest.skip("no Chromium on PATH: install the Debian package chromium")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=ARGUMENTS)
+        started = driver.chromium.launch(executable_path=program, args=ARGUMENTS, timeout=PATIENCE_MS)
         yield started
         started.close()
 
@@ -73,6 +75,7 @@ class Visit:
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=scheme, device_scale_factor=1)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -204,12 +207,15 @@ def test_legible_in_light_and_dark(visit: Any, scheme: str) -> None:
 def test_works_in_a_sandboxed_frame(browser: Any, pages: dict[str, Path]) -> None:
     """The Kubeflow UI shows HTML artifacts in a frame without rights."""
     page = browser.new_page(viewport={"width": 900, "height": 700})
+    page.set_default_timeout(PATIENCE_MS)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.set_content("<iframe sandbox style='width:800px;height:600px'></iframe>")
     page.evaluate("html => document.querySelector('iframe').srcdoc = html", pages["full"].read_text())
     frame = page.frame_locator("iframe")
     frame.locator("h1").wait_for()
+    # The heading is there before the rest is.
+    page.frames[1].wait_for_load_state("load")
     assert "improved" in frame.locator("h1").inner_text()
     assert frame.locator("svg.chart").count() == 11
     box = frame.locator("svg.chart").first.bounding_box()

@@ -23,6 +23,8 @@ from tests.conftest import ROOT
 from tests.s3 import ADMINISTRATOR, identity
 
 S3_PORT = 8333
+LATENCY_S = 0.2
+"""Of the teacher, unless a test needs more."""
 TABLE = str(ROOT / images.DEFAULT_TABLE)
 
 
@@ -108,9 +110,14 @@ class Lab:
         with urllib.request.urlopen(address, timeout=30) as response:
             return msgspec.json.decode(response.read(), type=dict[str, Any])
 
+    def set_latency(self, seconds: float) -> None:
+        """Let the teacher take so long for each answer from now on."""
+        address = f"{self.teacher_url.removesuffix('/v1')}/admin/faults"
+        urllib.request.urlopen(address, msgspec.json.encode({"latency_s": seconds}), timeout=30).close()
+
     def tasks(self, home: Path, function: str) -> list[Any]:
         """Running containers of a KFP function, of the runs in a home."""
-        found = self.client.containers.list(filters={"label": f"{containers.LABEL}={home.resolve()}"})
+        found = self.client.containers.list(filters={"label": f"{containers.LABEL}={home.resolve()}"}, ignore_removed=True)
         return [container for container in found if function in container.attrs["Config"]["Cmd"]]
 
 
@@ -145,7 +152,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     base = images.arguments("agents")["BASE_IMAGE"]
     folder = tmp_path_factory.mktemp("services")
     try:
-        teacher = start(1, references["offline-teacher"], ["--options", '{"faults": {"latency_s": 0.2}}'])
+        teacher = start(1, references["offline-teacher"], ["--options", f'{{"faults": {{"latency_s": {LATENCY_S}}}}}'])
         store = start(2, base, ["/weed", *_s3_arguments(folder)], volumes=_mounts(folder, weed=_binary("weed")))
         gateway = start(3, base, ["/pushgateway"], volumes=_mounts(folder, pushgateway=_binary("prometheus-pushgateway")))
         lab = Lab(client, table, name, teacher, store, gateway)

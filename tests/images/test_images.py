@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,9 @@ from pipelines import containers, image_build, images
 from pipelines.containers import DockerOptions
 from tests.conftest import ROOT
 from tests.images.conftest import Lab
+from tests.ports import free_ports
+from tests.processes import answering, answers
+from tests.waiting import wait_until
 
 BUILT = ("agents", "trainer", "offline-teacher", "sync")
 LIMITS_MB = {"agents": 450, "trainer": 2500, "offline-teacher": 450, "sync": 350}
@@ -74,28 +74,34 @@ def test_a_task_is_closed_in(lab: Lab, name: str, options: DockerOptions) -> Non
 def test_a_task_reaches_its_services_and_nothing_else(lab: Lab, options: DockerOptions) -> None:
     base = images.arguments("agents")["BASE_IMAGE"]
     outside = lab.client.containers.run(base, ["python3", "-m", "http.server", "8000"], detach=True)
-    outside.reload()
-    elsewhere = outside.attrs["NetworkSettings"]["IPAddress"]
-    _wait_for(f"http://{elsewhere}:8000")
-    script = f"""python3 - <<'PYTHON'
-import socket
-def reach(host, port):
     try:
-        socket.create_connection((host, port), timeout=3).close()
+        outside.reload()
+        elsewhere = outside.attrs["NetworkSettings"]["IPAddress"]
+        wait_until(lambda: answers(f"http://{elsewhere}:8000"))
+        _, output = shell(lab, "agents", _attempts(lab, elsewhere), options)
+    finally:
+        outside.remove(force=True)
+    found = dict(line.split(maxsplit=1) for line in output.strip().splitlines())
+    assert [found[name] for name in ("teacher", "store", "gateway")] == ["open"] * 3
+    assert found["address"] != "open" and found["name"] != "open"
+
+
+def _attempts(lab: Lab, elsewhere: str) -> str:
+    """A script that says for each service whether it is reached: patient with those that are there."""
+    return f"""python3 - <<'PYTHON'
+import socket
+def reach(host, port, timeout):
+    try:
+        socket.create_connection((host, port), timeout=timeout).close()
         return "open"
     except OSError as error:
         return type(error).__name__
-print("teacher", reach("{lab.teacher.host}", 8000))
-print("store", reach("{lab.store.host}", 8333))
-print("gateway", reach("{lab.gateway.host}", 9091))
-print("address", reach("{elsewhere}", 8000))
-print("name", reach("example.org", 443))
+print("teacher", reach("{lab.teacher.host}", 8000, 60))
+print("store", reach("{lab.store.host}", 8333, 60))
+print("gateway", reach("{lab.gateway.host}", 9091, 60))
+print("address", reach("{elsewhere}", 8000, 3))
+print("name", reach("example.org", 443, 3))
 PYTHON"""
-    _, output = shell(lab, "agents", script, options)
-    outside.remove(force=True)
-    answers = dict(line.split(maxsplit=1) for line in output.strip().splitlines())
-    assert [answers[name] for name in ("teacher", "store", "gateway")] == ["open"] * 3
-    assert answers["address"] != "open" and answers["name"] != "open"
 
 
 def test_agents_hold_no_torch_and_the_trainer_the_cpu_build(lab: Lab, options: DockerOptions) -> None:
@@ -117,15 +123,10 @@ def test_pushed_images_are_named_by_digest(lab: Lab, tmp_path: Path) -> None:
     program = shutil.which("docker-registry") or shutil.which("registry")
     if program is None:
         pytest.skip("no registry server: apt-get install docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     config = f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
     (tmp_path / "config.yml").write_text(config)
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen([program, "serve", str(tmp_path / "config.yml")], stdout=log, stderr=log)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/v2/")
+    with answering([program, "serve", str(tmp_path / "config.yml")], tmp_path / "server", f"http://127.0.0.1:{port}/v2/", seconds=120):
         prefix = f"127.0.0.1:{port}/acme"
         table = {image.name: image for image in lab.table.images}["offline-teacher"]
         local = f"{prefix}/{images.REPOSITORIES['offline-teacher']}:{table.version}"
@@ -139,17 +140,3 @@ def test_pushed_images_are_named_by_digest(lab: Lab, tmp_path: Path) -> None:
         subprocess.run(["docker", "rmi", local, pushed.reference], capture_output=True)
         subprocess.run(["docker", "pull", "--quiet", pushed.reference], check=True, capture_output=True)
         subprocess.run(["docker", "rmi", pushed.reference], check=True, capture_output=True)
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _wait_for(address: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.1)

@@ -14,6 +14,7 @@ from minio import Minio
 from components.core.records import StageRecord
 from components.promotion.records import Pointer
 from components.promotion.registry import POINTER, version_folder
+from components.teacher.responses.lines import decode_pack_head
 from pipelines import run_record
 from pipelines.control.results import FILES
 from pipelines.run_record import RunRecord
@@ -118,8 +119,11 @@ class ObjectStore:
     def replies(self) -> Counter[str]:
         """How often each request's reply is stored: twice is paid for twice."""
         found: Counter[str] = Counter()
-        for key in self.keys("responses", "segments/"):
-            found.update(match.decode() for match in _REPLY.findall(self.read("responses", key)))
+        segments = {key: self.read("responses", key) for key in self.keys("responses", "replies/") if key.endswith(".jsonl")}
+        # Tasks may not delete: what they have packed lies there twice.
+        packed = {name for data in segments.values() for name in decode_pack_head(data)[0]}
+        for key in segments.keys() - packed:
+            found.update(match.decode() for match in _REPLY.findall(segments[key]))
         return found
 
     def checkpoints(self) -> set[str]:

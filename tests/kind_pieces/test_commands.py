@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,9 +18,13 @@ def test_a_command_that_fails_says_how_and_what_it_wrote() -> None:
 
 
 def test_a_command_that_takes_too_long_is_ended_with_what_it_wrote() -> None:
-    with pytest.raises(CommandError, match="not done after 1 s") as caught:
-        run([sys.executable, "-u", "-c", "import time; print('so far'); time.sleep(60)"], seconds=1)
-    assert "so far" in str(caught.value)
+    # A second may be too short for the program to begin.
+    for seconds in (1, 4, 16, 64):
+        with pytest.raises(CommandError, match=f"not done after {seconds} s") as caught:
+            run([sys.executable, "-u", "-c", "import time; print('SO FAR'.lower()); time.sleep(600)"], seconds=seconds)
+        if "so far" in str(caught.value):
+            return
+    pytest.fail("what it wrote is lost")
 
 
 def test_a_program_that_is_missing_is_named() -> None:
@@ -31,7 +34,7 @@ def test_a_program_that_is_missing_is_named() -> None:
 
 def test_waiting_gives_what_came() -> None:
     answers: Iterator[str | None] = iter([None, "", "there"])
-    assert wait_until("it", lambda: next(answers), 5, every=0.01) == "there"
+    assert wait_until("it", lambda: next(answers), 120, every=0.01) == "there"
 
 
 def test_waiting_goes_on_when_a_look_fails() -> None:
@@ -43,7 +46,7 @@ def test_waiting_goes_on_when_a_look_fails() -> None:
             raise OSError("not yet")
         return True
 
-    assert wait_until("it", look, 5, every=0.01)
+    assert wait_until("it", look, 120, every=0.01)
 
 
 def test_what_did_not_come_is_told_with_the_last_failure_and_the_state() -> None:
@@ -66,10 +69,12 @@ def test_a_state_that_cannot_be_told_does_not_hide_what_was_waited_for() -> None
 
 
 def test_waiting_ends_at_once_when_it_is_in_vain() -> None:
+    looks = []
+
     def look() -> bool:
+        looks.append(1)
         raise WaitError("the run has failed")
 
-    began = time.monotonic()
     with pytest.raises(WaitError, match="the run has failed"):
         wait_until("success", look, 60)
-    assert time.monotonic() - began < 5
+    assert len(looks) == 1

@@ -9,10 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.kind import forward as forward_module
 from tests.kind.cluster import Kubectl
 from tests.kind.commands import CommandError
 from tests.kind.forward import Forward, forwarded
@@ -73,7 +75,7 @@ def folder(tmp_path: Path, server: int, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def hello(forward: Forward) -> str:
-    with urllib.request.urlopen(forward.url(), timeout=10) as response:
+    with urllib.request.urlopen(forward.url(), timeout=120) as response:
         return str(response.read().decode())
 
 
@@ -109,11 +111,16 @@ def test_a_kubectl_that_has_ended_is_started_again(folder: Path) -> None:
         assert (folder / "starts").read_text() == "xxx"
 
 
-def test_it_waits_for_a_pod_that_does_not_run_yet(folder: Path) -> None:
+def test_it_waits_for_a_pod_that_does_not_run_yet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "refuse").touch()
-    threading.Timer(1.5, (folder / "refuse").unlink).start()
+
+    def begin_to_run(seconds: float) -> None:
+        (folder / "refuse").unlink(missing_ok=True)
+
+    monkeypatch.setattr(forward_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=begin_to_run))
     with forwarded(Kubectl("lab"), "kubeflow", "ml-pipeline", 8888) as forward:
         assert hello(forward) == "hello"
+    assert (folder / "starts").read_text().startswith("xx"), "kubectl has refused once"
 
 
 def test_what_kubectl_says_is_told_when_it_never_works(folder: Path) -> None:

@@ -28,7 +28,7 @@ def lab(programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with serving_runs() as (double, runs):
         way = Direct(double.url)
-        yield Kubeflow(way, Kubectl("lab"), patience_s=20), runs, way
+        yield Kubeflow(way, Kubectl("lab"), patience_s=120), runs, way
 
 
 def pods(*items: tuple[str, str, str]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from components.core import telemetry
+from components.core import pushgateway, telemetry
 from components.core.stage import stage_run
 from components.offline_teacher.background import start_background
 from tests.kind.commands import CommandError, wait_until
@@ -23,8 +22,9 @@ from tests.prometheus import running
 
 @dataclass(frozen=True)
 class Monitoring:
-    """The three servers."""
+    """The three servers; ``server`` is the address of Prometheus."""
 
+    server: str
     prometheus: Prometheus
     alertmanager: Alertmanager
     gateway: str
@@ -42,10 +42,12 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]
         server = servers.enter_context(
             running("prometheus", folder / "prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'series'}")
         )
-        yield Monitoring(Prometheus(Direct(server)), Alertmanager(Direct(manager)), gateway)
+        yield Monitoring(server, Prometheus(Direct(server)), Alertmanager(Direct(manager)), gateway)
 
 
 def test_a_runs_figures_and_a_failed_runs_alert_arrive(monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushgateway, "TIMEOUT_S", 60.0)
+    monkeypatch.setattr(telemetry, "LAST_WAIT_S", 120.0)
     monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", monitoring.gateway)
     monkeypatch.setenv("TUTORLOOP_PIPELINE", "orca-math-tiny")
     monkeypatch.setenv("TUTORLOOP_RUN", "run-1")
@@ -53,17 +55,17 @@ def test_a_runs_figures_and_a_failed_runs_alert_arrive(monitoring: Monitoring, m
         pass
     telemetry.run_end("run-1", failed=True, seconds=3.0)
     [series] = wait_until(
-        "the run", lambda: monitoring.prometheus.query('tutorloop_run_failed{run="run-1",pipeline="orca-math-tiny"}'), 30, every=0.2
+        "the run", lambda: monitoring.prometheus.query('tutorloop_run_failed{run="run-1",pipeline="orca-math-tiny"}'), 120, every=0.2
     )
     assert series.value == 1 and series.labels["run"] == "run-1"
     assert monitoring.prometheus.query('tutorloop_run_failed{run="another"}') == []
-    found = wait_until("the alert", lambda: monitoring.alertmanager.alerts("TutorLoopRunFailed"), 60, every=0.2)
+    found = wait_until("the alert", lambda: monitoring.alertmanager.alerts("TutorLoopRunFailed"), 120, every=0.2)
     assert [labels["run"] for labels in found] == ["run-1"]
     assert monitoring.alertmanager.alerts("NoSuchAlert") == []
 
 
 def test_rules_and_targets_that_are_well_are_no_trouble(monitoring: Monitoring) -> None:
-    wait_until("the first scrape", lambda: not monitoring.prometheus.unhealthy_targets(), 30, every=0.2)
+    wait_until("the first scrape", lambda: not monitoring.prometheus.unhealthy_targets(), 120, every=0.2)
     assert monitoring.prometheus.broken_rules() == []
 
 
@@ -73,17 +75,17 @@ def test_a_target_that_is_away_is_named(tmp_path: Path) -> None:
     with running("prometheus", tmp_path / "server", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'series'}") as server:
         prometheus = Prometheus(Direct(server))
         [said] = wait_until(
-            "a failed scrape", lambda: [line for line in prometheus.unhealthy_targets() if "refused" in line], 30, every=0.2
+            "a failed scrape", lambda: [line for line in prometheus.unhealthy_targets() if "refused" in line], 120, every=0.2
         )
         assert said.startswith("gone http://127.0.0.1:9/metrics")
         assert prometheus.broken_rules() == ["there are no rules at all"]
 
 
 def test_a_query_that_is_refused_is_told_at_once(monitoring: Monitoring) -> None:
-    began = time.monotonic()
+    way = Direct(monitoring.server)
     with pytest.raises(CommandError, match="400 .*parse error"):
-        monitoring.prometheus.query("sum(")
-    assert time.monotonic() - began < 5
+        Prometheus(way).query("sum(")
+    assert way.repeated == 0
 
 
 def test_a_service_that_is_away_is_asked_again_another_way_and_named_in_the_end() -> None:

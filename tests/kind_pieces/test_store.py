@@ -16,7 +16,7 @@ from components.core.store import open_store
 from components.promotion.registry import promote, publish_version
 from components.report.stage import run as report
 from components.student.chunks import run_in_chunks
-from components.teacher.responses import ResponseStore, request_key
+from components.teacher.responses import object_writing
 from pipelines import run_record
 from pipelines.control import results
 from pipelines.run_record import RunRecord
@@ -25,6 +25,8 @@ from tests.kind_pieces.conftest import Direct
 from tests.kind_pieces.programs import Programs
 from tests.s3 import ADMINISTRATOR, S3Server
 from tests.sample_ledger import sample_ledger, write_ledger
+from tests.stored_replies import key as key_of
+from tests.stored_replies import opened, put
 
 RUN = "7f0c1b3a-run"
 MODELS = ("M0", "M1", "M2")
@@ -110,19 +112,22 @@ def test_the_champion_and_the_files_of_its_version(store: ObjectStore, tmp_path:
     assert set(store.version_files(champion.version)) == {"model/weights", "card.json", "manifest.json"}
 
 
-def test_replies_are_counted_and_one_that_was_paid_for_twice_is_seen(store: ObjectStore) -> None:
-    key, other = (request_key("m", [{"role": "user", "content": text}], {}, 0) for text in ("a", "b"))
+def test_replies_are_counted_and_one_that_was_paid_for_twice_is_seen(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_writing, "OBJECT_SEGMENT_BYTES", 1)
+    # Keys of a run may not delete.
+    monkeypatch.setattr(object_writing.ObjectWriter, "_delete", lambda *_: None)
 
-    async def pay(run: str, *keys: str) -> None:
-        replies = ResponseStore(open_store("s3://responses"), run)
-        for one in keys:
-            await replies.put(one, b'{"choices": [{"text": "{\\"key\\":\\"not one\\"}"}]}')
+    async def pay(run: str, *texts: str) -> None:
+        replies = opened("s3://responses", run)
+        for text in texts:
+            await put(replies, text, '{"key":"not one"}')
         replies.close()
 
-    asyncio.run(pay("first", key, other))
-    assert store.replies() == {key: 1, other: 1}
-    asyncio.run(pay("second", key))
-    assert store.replies() == {key: 2, other: 1}
+    asyncio.run(pay("first", *"abcd"))
+    assert any(name.endswith(".idx") for name in store.keys("responses")), "they are packed"
+    assert store.replies() == {key_of(text): 1 for text in "abcd"}
+    asyncio.run(pay("second", "a"))
+    assert store.replies() == {key_of(text): 2 if text == "a" else 1 for text in "abcd"}
 
 
 class Row(msgspec.Struct):

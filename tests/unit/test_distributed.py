@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from components.student.load import read_info
 from components.student.options import TrainingOptions
 from components.student.spread import Spread, fill_up, spread_of
 from tests.unit.student_material import demonstrations, labelled, make_model, pairs, weights
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 TRAINING: dict[str, Any] = {"batch_size": 4, "epochs": 2, "checkpoint_seconds": 0, "log_points": 1000}
@@ -63,7 +64,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def go(material: Path, kind: str, options: dict[str, Any], output: Path, checkpoints: Path) -> StageRun:
+def go(material: Path, kind: str, options: dict[str, Any], output: Path, checkpoints: Path | str) -> StageRun:
     stage = StageRun(kind)
     shared: dict[str, Any] = {"checkpoints": str(checkpoints), "seed": 1, "output": str(output)}
     if kind == "sft":
@@ -98,9 +99,11 @@ def together(material: Path) -> dict[str, Outcome]:
     command = _replaced(launch.command(jobs, first, launch.Place()), "tests.unit.several_trainings")
     reading, writing = os.pipe()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=reading, capture_output=True, text=True, timeout=300)
-    os.close(reading)
-    os.close(writing)
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdin=reading, capture_output=True, text=True, timeout=500)
+    finally:
+        os.close(reading)
+        os.close(writing)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return {name: read_result(folder) for name, folder in zip(CASES, folders, strict=True)}
 
@@ -136,7 +139,7 @@ def test_two_processes_do_what_one_does(material: Path, together: dict[str, Outc
 
 
 def started(material: Path, output: Path, store: str, **options: Any) -> subprocess.Popen[str]:
-    """The SFT stage in a process of its own."""
+    """The SFT stage in a process of its own, with processes that never end by themselves."""
     arguments = [str(material / "M0"), str(material / "train.jsonl"), json.dumps({**SFT, **options}), store, str(output)]
     return subprocess.Popen(
         [sys.executable, "-c", STAGE, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -149,51 +152,67 @@ from components.core.options import parse_options
 from components.core.stage import StageRun, readable_errors
 from components.sft.options import SFTOptions
 from components.sft.stage import run
+from components.student import launch
 
+command = launch.command
+launch.command = lambda *given: [
+    "tests.unit.endless_rank" if part == "components.student.rank" else part for part in command(*given)
+]
 base, rows, options, store, output = sys.argv[1:]
 stage = StageRun("sft")
 with readable_errors("sft"):
     run(base, rows, parse_options(SFTOptions, json.loads(options), "sft"), stage, checkpoints=store, seed=1, output=output)
-print("counts", json.dumps([stage.counts["resumed_at_step"], stage.counts["steps"], len(stage.curves)]))
 """
 
 
 def processes_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The training processes, not their launcher."""
-    commands = [(child, child.cmdline()) for child in psutil.Process(process.pid).children(recursive=True)]
-    return [child for child, words in commands if "components.student.rank" in words and "accelerate.commands.launch" not in words]
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        # Helpers that the libraries start come and go.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words = child.cmdline()
+            if "tests.unit.endless_rank" in words and "accelerate.commands.launch" not in words:
+                found.append(child)
+    return found
 
 
-def test_a_killed_process_is_named_and_the_next_try_continues_with_any_number(material: Path, s3_bucket: str, tmp_path: Path) -> None:
+def test_a_killed_process_is_named_and_the_next_try_continues_with_any_number(
+    material: Path, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = open_store(s3_bucket)
-    # A checkpoint at every step: it must not be over before it is killed.
-    options = {"checkpoint_seconds": 1e-6, "batch_size": 6, "epochs": 20, "processes": 2}
-    process = started(material, tmp_path / "M1", s3_bucket, **options)
-    while process.poll() is None and not any(key.endswith("/complete") for key in store.list()):
-        time.sleep(0.05)
-    victim = processes_below(process)[1]
-    victim.kill()
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "error in sft: training M1: process 1 of 2 was killed by SIGKILL" in said
-    assert "run again" in said and not (tmp_path / "M1").exists()
-    again = started(material, tmp_path / "M1", s3_bucket, **{**options, "processes": 3, "checkpoint_seconds": 0})
-    said, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, said
-    resumed_at, steps, points = json.loads(said.rpartition("counts ")[2])
-    assert 0 < resumed_at < steps == points == 30
+    options = {**SFT, "batch_size": 6, "epochs": 20}
+    command = launch.command
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "command", lambda *given: _replaced(command(*given), "tests.unit.killed_rank"))
+        with pytest.raises(ModelError, match=r"training M1: process 1 of 2 was killed by SIGKILL[\s\S]*run again"):
+            go(material, "sft", {**options, "processes": 2, "checkpoint_seconds": 1e-6}, tmp_path / "M1", s3_bucket)
+    assert not (tmp_path / "M1").exists()
+    again = go(material, "sft", {**options, "processes": 3}, tmp_path / "M1", s3_bucket)
+    assert again.counts["resumed_at_step"] == 4
+    assert again.counts["steps"] == len(again.curves) == 30
     assert read_info(tmp_path / "M1").training["steps"] == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["M1"]
     assert not list(store.list())
 
 
 def test_processes_end_with_the_task_that_started_them(material: Path, tmp_path: Path) -> None:
-    process = started(material, tmp_path / "M1", str(tmp_path / "checkpoints"), epochs=500, processes=2)
-    while process.poll() is None and len(found := processes_below(process)) < 2:
-        time.sleep(0.1)
-    process.kill()
-    process.wait()
-    gone, alive = psutil.wait_procs(found, timeout=30)
+    process = started(material, tmp_path / "M1", str(tmp_path / "checkpoints"), processes=2)
+    found: list[psutil.Process] = []
+
+    def both_are_there() -> bool:
+        assert process.poll() is None, process.communicate()[0]
+        found[:] = processes_below(process)
+        return len(found) == 2
+
+    try:
+        wait_until(both_are_there, 300)
+    finally:
+        process.kill()
+        process.wait()
+    gone, alive = psutil.wait_procs(found, timeout=120)
+    for survivor in alive:
+        survivor.kill()
     assert not alive and len(gone) == 2
     assert not (tmp_path / "M1").exists()
 

@@ -32,7 +32,11 @@ def test_the_papers_profile_comes_to_the_papers_numbers() -> None:
         (["solving.n=2"], {}, "teacher"),
         (["synthesis.check_solvable=true"], {}, "teacher"),
         ([], {"solving": {"reply": 500}}, "teacher"),
-        (["teacher.usd_per_million_prompt_tokens=20", "judge_teacher.model=x", "judge_teacher.base_url=http://x/v1"], {}, "teacher"),
+        (
+            ["teacher.prices={gpt-4-turbo: {prompt: 20, completion: 30}}", "judge_teacher.model=x", "judge_teacher.base_url=http://x/v1"],
+            {},
+            "teacher",
+        ),
         (["sft.epochs=3"], {}, "gpu"),
         (["sampling.n=8"], {}, "gpu"),
         ([], {"parameters": 13e9}, "gpu"),

@@ -291,7 +291,7 @@ def test_component_runs(tmp_path: Path) -> None:
     record = Artifact("record")
     component.judge.python_func(
         Artifact("samples.jsonl"), Artifact("train.jsonl"), {"base_url": "http://127.0.0.1:9/v1"}, {"time_limit_s": 5.0},
-        str(tmp_path / "r"), 1, "0/1", Artifact("judged"), record,
+        str(tmp_path / "r"), "", 1, "0/1", Artifact("judged"), record,
     )  # fmt: skip
     assert json.loads(Path(record.path).read_text())["task"] == "judging M1"
     assert record.metadata["pass_ratio"] == 0.5

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -74,7 +76,7 @@ async def test_openai_client_plain_streamed_and_several() -> None:
         assert plain.usage.completion_tokens == -(-len(SOLUTION) // 4)
         assert plain.usage.total_tokens == plain.usage.prompt_tokens + plain.usage.completion_tokens
         pieces, usage = [], None
-        async for chunk in await api.chat.completions.create(**body(), stream=True):
+        async for chunk in await api.chat.completions.create(**body(), stream=True, stream_options={"include_usage": True}):
             usage = chunk.usage or usage
             pieces += [choice.delta.content or "" for choice in chunk.choices]
         assert "".join(pieces) == SOLUTION
@@ -176,9 +178,16 @@ async def test_latency_delays_but_does_not_block() -> None:
     async with serving(faults=FaultPlan(latency_s=0.3)) as client:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        await asyncio.gather(*(client.chat(body(seed=seed)) for seed in range(8)))
+        await client.chat()
         assert loop.time() - start >= 0.3
-        assert (await client.get("/admin/stats"))["most_in_flight"] == 8
+        await client.post("/admin/faults", {"latency_s": 500.0})
+        held = [asyncio.create_task(client.chat(body(seed=seed))) for seed in range(8)]
+        async with asyncio.timeout(120):
+            while (await client.get("/admin/stats"))["most_in_flight"] < 8:
+                pass
+        assert not any(task.done() for task in held)
+        for task in held:
+            task.cancel()
 
 
 @pytest.mark.parametrize("plan", [{"http_500_rate": 2.0}, {"unknown": 1}, {"down_s": "soon"}])
@@ -247,6 +256,21 @@ def test_background_child_serves_and_ends() -> None:
         os.kill(teacher.process_id, 0)
 
 
+def test_background_asks_again_when_the_first_health_check_is_not_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[OSError] = [TimeoutError("timed out"), ConnectionResetError(), urllib.error.URLError("refused")]
+
+    def open_at_last(*arguments: Any, **more: Any) -> Any:
+        if waits:
+            raise waits.pop(0)
+        return urlopen(*arguments, **more)
+
+    urlopen = urllib.request.urlopen
+    monkeypatch.setattr(urllib.request, "urlopen", open_at_last)
+    with start_background() as teacher:
+        assert teacher.stats()["paid"] == 0
+    assert waits == []
+
+
 def test_background_says_why_it_did_not_start() -> None:
     options = OfflineTeacherOptions(answer_key=("no/such/file.jsonl",))
     with pytest.raises(TeacherError, match=r"did not start.*file\.jsonl"), start_background(options):
@@ -267,5 +291,5 @@ def test_child_ends_with_its_parent() -> None:
     # A pidfd becomes readable when its process ends.
     poll = __import__("select").poll()
     poll.register(watch)
-    assert poll.poll(20_000)
+    assert poll.poll(120_000)
     os.close(watch)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,9 +15,10 @@ from pipelines import setup_store
 from pipelines.store_settings import policy, read_settings
 from tests import minio_double
 from tests.minio_double import MinioDouble
-from tests.ports import free_ports
+from tests.ports import closed_port
 from tests.s3 import ADMINISTRATOR, S3Server
 from tests.unit.test_store_settings import COMMITTED
+from tests.waiting import wait_until
 
 ROOT_KEYS = (ADMINISTRATOR["AWS_ACCESS_KEY_ID"], ADMINISTRATOR["AWS_SECRET_ACCESS_KEY"])
 KEYS = ["a", "b", "checkpoints/c", "runs/d"]
@@ -192,28 +192,30 @@ def test_wrong_root_keys_are_not_waited_for(
 def test_a_server_that_starts_late_is_waited_for(
     s3_server: S3Server, settings: Path, double: MinioDouble, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [port] = free_ports(1)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(setup_store, "PAUSE_S", 0.05)
-    ended: list[int] = []
-    thread = threading.Thread(target=lambda: ended.append(setup_store.main([str(settings)])))
-    thread.start()
-    time.sleep(0.3)
-    with minio_double.running(urlsplit(s3_server.endpoint).netloc, ROOT_KEYS, port) as late:
-        late.starting = True
-        time.sleep(0.3)
-        late.starting = False
-        thread.join(60)
-    assert ended == [0]
-    assert "waiting for http://127.0.0.1" in capsys.readouterr().out
+    said: list[str] = []
+
+    def waiting() -> bool:
+        said.append(capsys.readouterr().out)
+        return "waiting for http://127.0.0.1" in "".join(said)
+
+    with closed_port() as port, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        status = pool.submit(setup_store.main, [str(settings)])
+        wait_until(waiting)
+        with minio_double.running(urlsplit(s3_server.endpoint).netloc, ROOT_KEYS, port, starting=True) as late:
+            assert late.refused.wait(60)
+            assert not status.done()
+            late.starting = False
+            assert status.result(60) == 0
 
 
 def test_nobody_there_is_said(
     double: MinioDouble, settings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [port] = free_ports(1)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    said = _said(capsys, settings, "--patience", "0.1", status=1)
+    with closed_port() as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        said = _said(capsys, settings, "--patience", "0.1", status=1)
     assert any("no S3 server answers" in line for line in said)
 
 

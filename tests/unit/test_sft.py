@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +75,14 @@ def test_training_repeats_bit_for_bit_and_follows_the_seed(base: Path, trained: 
 
 
 KILLED = """
-import os, signal, sys
-from components.core.stage import StageRun
+import json, sys
 from components.core.options import parse_options
 from components.sft.options import SFTOptions
 from components.sft.stage import run
-import json
-
-class Killed(StageRun):
-    def progress(self, done, total, unit="rows", force=False):
-        if unit == "steps" and done == 7:
-            os.kill(os.getpid(), signal.SIGKILL)
+from tests.unit.student_material import KilledStage
 
 base, train, checkpoints, output, options = sys.argv[1:]
-run(base, train, parse_options(SFTOptions, json.loads(options), "sft"), Killed("sft"), checkpoints=checkpoints, seed=1, output=output)
+run(base, train, parse_options(SFTOptions, json.loads(options), "sft"), KilledStage("sft"), checkpoints=checkpoints, seed=1, output=output)
 """
 
 
@@ -116,21 +109,22 @@ from components.core.store import fetch
 from components.sft.options import SFTOptions
 from components.sft.stage import run
 from components.student.load import read_info
+from tests.unit.student_material import KilledStage
 
 address, options = sys.argv[1], parse_options(SFTOptions, json.loads(sys.argv[2]), "sft")
-inputs, stage = fetch(f"{address}/inputs", Path()), StageRun("sft")
+inputs, stage = fetch(f"{address}/inputs", Path()), (KilledStage if sys.argv[3] == "killed" else StageRun)("sft")
 rows = str(inputs / "train.jsonl")
 run(str(inputs / "M0"), rows, options, stage, checkpoints=f"{address}/checkpoints", seed=1, output="M1")
 print(json.dumps([stage.counts["resumed_at_step"], read_info("M1").digest]))
 """
 
 
-def start_machine(folder: Path, address: str, options: dict[str, Any]) -> subprocess.Popen[str]:
-    """Start the training where nothing lies on disk."""
+def train_there(folder: Path, address: str, options: dict[str, Any], end: str) -> subprocess.CompletedProcess[str]:
+    """Train where nothing lies on disk, until it is ``killed`` or ``done``."""
     folder.mkdir()
     environment = {**os.environ, "TMPDIR": str(folder), "HOME": str(folder), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", MACHINE, address, json.dumps(options)]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", MACHINE, address, json.dumps(options), end]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_trainer_killed_in_the_middle_resumes_on_another_machine(
@@ -141,18 +135,12 @@ def test_a_trainer_killed_in_the_middle_resumes_on_another_machine(
     store.upload(base, "inputs/M0")
     store.upload(base.parent / "train.jsonl", "inputs/train.jsonl")
     options = {**BASICS, "checkpoint_seconds": 1e-6}
-    process = start_machine(tmp_path / "one", s3_bucket, options)
-    while process.poll() is None and not any(key.endswith("/complete") for key in store.list("checkpoints/")):
-        time.sleep(0.05)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    killed = train_there(tmp_path / "one", s3_bucket, options, "killed")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     shutil.rmtree(tmp_path / "one")
-    again = start_machine(tmp_path / "another", s3_bucket, options)
-    output, _ = again.communicate(timeout=120)
-    assert again.returncode == 0
-    resumed_at, digest = json.loads(output.splitlines()[-1])
-    assert 0 < resumed_at < trained[1].counts["steps"]
-    assert digest == read_info(trained[0]).digest
+    again = train_there(tmp_path / "another", s3_bucket, options, "done")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout.splitlines()[-1]) == [6, read_info(trained[0]).digest]
     assert not list(store.list("checkpoints/"))
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +55,43 @@ def test_list_is_sorted_and_filters_by_prefix(store: Store) -> None:
     assert list(store.list("runs/")) == ["runs/a/1", "runs/b"]
     assert list(store.list("ru")) == ["run", "runs/a/1", "runs/b"]
     assert list(store.list("absent/")) == []
+
+
+def test_items_tell_size_and_time(store: Store) -> None:
+    before = time.time() - 60
+    store.write("runs/a", b"12345")
+    store.write("runs/b", b"")
+    first, second = store.items("runs/")
+    assert [(item.key, item.size) for item in (first, second)] == [("runs/a", 5), ("runs/b", 0)]
+    assert before < first.modified < before + 120
+    assert list(store.items("absent/")) == []
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "part"),
+    [
+        (0, None, b"0123456789"),
+        (0, 4, b"0123"),
+        (3, 4, b"3456"),
+        (7, None, b"789"),
+        (8, 100, b"89"),
+        (3, 0, b""),
+        (10, 5, b""),
+        (99, None, b""),
+    ],
+)
+def test_a_part_of_a_value_is_read(store: Store, offset: int, length: int | None, part: bytes) -> None:
+    store.write("value", b"0123456789")
+    assert store.read_range("value", offset, length) == part
+
+
+def test_a_part_of_nothing_is_told(store: Store) -> None:
+    store.write("empty", b"")
+    assert store.read_range("empty", 0) == store.read_range("empty", 5, 5) == b""
+    store.write("folder/value", b"x")
+    for key in ("absent", "folder"):
+        with pytest.raises(MissingKeyError):
+            store.read_range(key, 2, 2)
 
 
 def test_a_folder_of_keys_is_not_a_value(store: Store) -> None:
@@ -124,14 +162,21 @@ def test_readers_never_see_half_a_value(tmp_path: Path) -> None:
     values = [bytes([letter]) * 300_000 for letter in b"ab"]
     store.write("value", values[0])
     writer = (
-        "import sys; from components.core.store import open_store\n"
-        "store = open_store(sys.argv[1])\n"
-        "for turn in range(200): store.write('value', bytes([b'ab'[turn % 2]]) * 300_000)\n"
+        "import itertools, sys, threading; from components.core.store import open_store\n"
+        "store, asked_to_end = open_store(sys.argv[1]), threading.Thread(target=sys.stdin.read)\n"
+        "asked_to_end.start()\n"
+        "for letter in itertools.cycle(b'ab'):\n"
+        "    store.write('value', bytes([letter]) * 300_000)\n"
+        "    if not asked_to_end.is_alive(): break\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", writer, str(tmp_path)])
-    while process.poll() is None:
-        assert store.read("value") in values
-        assert list(store.list()) == ["value"]
+    with subprocess.Popen([sys.executable, "-c", writer, str(tmp_path)], stdin=subprocess.PIPE) as process:
+        seen: list[bytes] = []
+        while len(seen) < 200 or len(set(seen)) < 2:
+            assert process.poll() is None
+            seen.append(store.read("value"))
+            assert seen[-1] in values
+            assert list(store.list()) == ["value"]
+        process.communicate()
     assert process.returncode == 0
 
 

@@ -8,26 +8,44 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pytest
+import urllib3
 
+from components.core import store_http, store_s3
 from components.core.errors import StoreError
 from components.core.store import fetch, open_store, sha256_of
+from components.core.store_http import Connections
 from components.student.checkpoints import Checkpoints
-from components.teacher.responses import ResponseStore, request_key
-from tests.s3 import READ_ONLY, WITHOUT_RIGHTS, S3Server, running
+from tests.missing import small_file_system
+from tests.s3 import ADMINISTRATOR, READ_ONLY, WITHOUT_RIGHTS, S3Server, running
+from tests.stored_replies import all_there, opened, put
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 MB = 1 << 20
 UPLOADER = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from components.core.store import open_store
+from components.core.store_http import Connections
+
+urlopen = Connections.urlopen
+
+def killed_at_its_sixth_part(connections, method, url, *rest, **more):
+    if "partNumber=6" in url:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return urlopen(connections, method, url, *rest, **more)
+
+Connections.urlopen = killed_at_its_sixth_part
 open_store(sys.argv[1]).upload(Path(sys.argv[2]), "model")
 """
 
@@ -41,13 +59,6 @@ def random_file(path: Path, megabytes: int) -> Path:
     return path
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.005)
-
-
 def in_background(work: Callable[[], object]) -> Future[object]:
     pool = ThreadPoolExecutor(1)
     try:
@@ -56,28 +67,58 @@ def in_background(work: Callable[[], object]) -> Future[object]:
         pool.shutdown(wait=False)
 
 
+@dataclass
+class Held:
+    """Transfers of this process do not get past their middle before these are set."""
+
+    upload: Event = field(default_factory=Event)
+    download: Event = field(default_factory=Event)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Holds the sixth part of every upload, and the forty-first megabyte of every download."""
+    held, urlopen, stream = Held(), Connections.urlopen, urllib3.HTTPResponse.stream
+
+    def held_part(connections: Connections, method: str, url: str, *rest: Any, **more: Any) -> Any:
+        if "partNumber=6" in url:
+            held.upload.wait(120)
+        return urlopen(connections, method, url, *rest, **more)
+
+    def held_stream(response: urllib3.HTTPResponse, *arguments: Any) -> Iterator[bytes]:
+        for number, block in enumerate(stream(response, *arguments)):
+            if number == 40:
+                held.download.wait(120)
+            yield block
+
+    monkeypatch.setattr(Connections, "urlopen", held_part)
+    monkeypatch.setattr(urllib3.HTTPResponse, "stream", held_stream)
+    return held
+
+
 def test_transfers_survive_a_server_that_is_killed_in_the_middle(
-    mortal_s3_server: S3Server, mortal_s3_bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    mortal_s3_server: S3Server, mortal_s3_bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], held: Held
 ) -> None:
     source = random_file(tmp_path / "weights", 160)
     store = open_store(mortal_s3_bucket)
     before = mortal_s3_server.bytes_stored()
     upload = in_background(lambda: store.upload(source, "model/weights"))
-    wait_for(lambda: mortal_s3_server.bytes_stored() - before > 32 * MB)
+    wait_until(lambda: mortal_s3_server.bytes_stored() - before > 32 * MB)
     mortal_s3_server.kill()
+    held.upload.set()
+    wait_until(lambda: "does not answer, trying for another 1" in capfd.readouterr().out)
     assert not upload.done()
-    time.sleep(2)
     mortal_s3_server.start()
-    upload.result(60)
+    upload.result(120)
     assert list(store.list()) == ["model/weights"]
-    assert "does not answer, trying for another 1" in capfd.readouterr().out
     into = tmp_path / "copy"
     download = in_background(lambda: store.download("model", into))
-    wait_for(lambda: any(path.stat().st_size > 32 * MB for path in into.glob(".*.part")))
+    wait_until(lambda: any(path.stat().st_size > 32 * MB for path in into.glob(".*.part")))
     mortal_s3_server.kill()
+    held.download.set()
     assert not (into / "weights").exists()
     mortal_s3_server.start()
-    download.result(60)
+    download.result(120)
     assert sha256_of(into / "weights") == sha256_of(source)
     assert [path.name for path in into.iterdir()] == ["weights"]
 
@@ -85,34 +126,38 @@ def test_transfers_survive_a_server_that_is_killed_in_the_middle(
 def test_what_a_killed_uploader_left_is_not_visible(s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
     before = s3_server.bytes_stored()
     source = random_file(tmp_path / "weights", 200)
-    process = subprocess.Popen([sys.executable, "-c", UPLOADER, s3_bucket, str(source)], cwd=ROOT)
-    wait_for(lambda: s3_server.bytes_stored() - before > 32 * MB)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", UPLOADER, s3_bucket, str(source)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert s3_server.bytes_stored() - before > 32 * MB
     store = open_store(s3_bucket)
     assert list(store.list()) == []
     assert not store.exists("model")
 
 
 def test_everything_waits_for_a_server_that_is_away(
-    mortal_s3_server: S3Server, mortal_s3_bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    mortal_s3_server: S3Server, mortal_s3_bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store_http, "_REPEAT_S", store_http.PATIENCE_S)
+    said: list[str] = []
+
+    def told() -> int:
+        said.append(capfd.readouterr().out)
+        return "".join(said).count("does not answer, trying for another 1")
+
     store = open_store(mortal_s3_bucket)
     for key in ("old", "gone"):
         store.write(key, b"value")
-    responses = ResponseStore(open_store(f"{mortal_s3_bucket}/responses"), "run")
-    responses.load()
+    responses = opened(f"{mortal_s3_bucket}/responses")
     checkpoints = Checkpoints(f"{mortal_s3_bucket}/checkpoints", "task")
     (checkpoints.folder / "checkpoint-5").mkdir()
     (checkpoints.folder / "checkpoint-5" / "weights").write_text("weights of step 5")
-    keys = [request_key("teacher", [], {}, number) for number in range(5)]
 
     def store_checkpoint() -> None:
         checkpoints.upload(5)
         checkpoints.mark(5)
 
     async def store_replies() -> None:
-        await asyncio.gather(*(responses.put(key, b'{"n": 1}') for key in keys))
+        await asyncio.gather(*(put(responses, number) for number in range(5)))
 
     mortal_s3_server.kill()
     with ThreadPoolExecutor(9) as pool:
@@ -130,15 +175,14 @@ def test_everything_waits_for_a_server_that_is_away(
                 lambda: asyncio.run(store_replies()),
             )
         ]
-        time.sleep(3)
+        wait_until(lambda: told() == 3)
         assert not any(future.done() for future in running)
         mortal_s3_server.start()
-        assert [future.result(60) for future in running] == [b"value", False, True, False, None, None, ["old"], None, None]
-    assert capfd.readouterr().out.count("does not answer, trying for another 17") == 3, "one line for each store"
+        assert [future.result(120) for future in running] == [b"value", False, True, False, None, None, ["old"], None, None]
+    assert told() == 3, "one line for each store"
     assert [store.exists(key) for key in ("new", "gone")] == [True, False]
-    again = ResponseStore(open_store(f"{mortal_s3_bucket}/responses"), "another run")
-    again.load()
-    assert all(again.get(key) for key in keys)
+    again = opened(f"{mortal_s3_bucket}/responses", "another run")
+    asyncio.run(all_there(again, [str(number) for number in range(5)]))
     found = Checkpoints(f"{mortal_s3_bucket}/checkpoints", "task").latest()
     assert found is not None and (found / "weights").read_text() == "weights of step 5"
     for item in (responses, again):
@@ -149,6 +193,8 @@ def test_patience_ends_with_the_cause(
     mortal_s3_server: S3Server, mortal_s3_bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TUTORLOOP_STORE_PATIENCE_S", "2")
+    # With so little patience, a single attempt lies after the time in which an absence is not told.
+    monkeypatch.setattr(store_http, "_QUIET_S", 0.0)
     store = open_store(mortal_s3_bucket)
     mortal_s3_server.kill()
     source = random_file(tmp_path / "weights", 48)
@@ -163,7 +209,7 @@ def test_a_wrong_address_is_told_without_patience(s3_bucket: str, monkeypatch: p
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     opened = in_background(lambda: open_store(s3_bucket))
     with pytest.raises(StoreError, match=r"127\.0\.0\.1:9 cannot be reached"):
-        opened.result(10)
+        opened.result(120)
 
 
 def test_signatures_stay_out_of_the_log(mortal_s3_server: S3Server, mortal_s3_bucket: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -175,7 +221,7 @@ def test_signatures_stay_out_of_the_log(mortal_s3_server: S3Server, mortal_s3_bu
     with pytest.raises(TimeoutError):
         creating.result(1)
     mortal_s3_server.start()
-    assert creating.result(60) is True
+    assert creating.result(120) is True
     assert "Signature" not in caplog.text and "X-Amz" not in caplog.text
 
 
@@ -188,7 +234,7 @@ def test_a_task_that_starts_while_the_server_is_away_waits_for_it(
     with pytest.raises(TimeoutError):
         opened.result(4)
     mortal_s3_server.start()
-    assert opened.result(60) is False
+    assert opened.result(120) is False
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "9999", "nan"])
@@ -240,12 +286,43 @@ def test_keys_that_may_only_read_are_told_apart(s3_bucket: str, monkeypatch: pyt
         lambda: store.upload(tmp_path / "file", "file"),
     ]
     for change in changes:
-        with pytest.raises(StoreError, match=r"may read (.|\n)*but not write(.|\n)*allow these keys to write"):
+        with pytest.raises(StoreError, match=r"may read (.|\n)*but not change it(.|\n)*allow these keys to write"):
             change()
     for name, value in WITHOUT_RIGHTS.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match="refuses these keys"):
         open_store(s3_bucket).write("key", b"x")
+
+
+@pytest.mark.parametrize(("statuses", "created"), [((409, 409, 200), True), ((409, 412), False)])
+def test_a_conditional_write_waits_for_another_that_is_under_way(
+    monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, ...], created: bool
+) -> None:
+    """As AWS answers. The other one may be our own, whose connection was lost, and may still fail."""
+    left = list(statuses)
+
+    class Conflicts(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(left.pop(0) if self.command == "PUT" else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET = do_PUT = answer
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Conflicts)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for name, value in {**ADMINISTRATOR, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(store_s3, "CONFLICT_S", 0.01)
+        assert open_store("s3://bucket").create("key", b"value") == created
+        assert left == []
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 OPERATIONS = {"exists": "store.exists('key')", "write": "store.write('key', b'x')", "list": "list(store.list())"}
@@ -277,17 +354,9 @@ def test_http_and_https_are_told_apart(s3_server: S3Server, s3_bucket: str, monk
 
 @pytest.fixture
 def full_server(tmp_path: Path) -> Iterator[S3Server]:
-    """A server on a disk of 64 MB; skips where none can be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system cannot be mounted here: " + mounted.stderr.decode().strip())
-    try:
-        with running(folder) as server:
-            yield server
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    """A server on a disk of 64 MB."""
+    with small_file_system(tmp_path / "disk", "64m") as folder, running(folder) as server:
+        yield server
 
 
 def test_a_full_server_ends_with_the_cause(full_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -304,6 +373,7 @@ def test_a_full_server_ends_with_the_cause(full_server: S3Server, monkeypatch: p
 LARGE = """
 import re, sys
 from pathlib import Path
+from threading import Thread
 from components.core.store import open_store
 store = open_store(sys.argv[1])
 store.upload(Path(sys.argv[2]), "model")

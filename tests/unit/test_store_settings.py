@@ -60,6 +60,8 @@ def test_the_committed_settings_hold() -> None:
         ("uploader", "s3:GetObject", "models/a", False),
         ("backup", "s3:GetObject", "responses/a", True),
         ("backup", "s3:PutObject", "responses/a", False),
+        ("store", "s3:DeleteObject", "responses/claims/000000000001.json", True),
+        ("store", "s3:DeleteObject", "responses/replies/run/a.jsonl", False),
     ],
 )
 def test_rights_of_the_committed_users(user: str, action: str, where: str, allowed: bool) -> None:
@@ -87,6 +89,8 @@ def test_nothing_kept_expires(tmp_path: Path, bucket: str) -> None:
         _read(tmp_path, f"buckets: {{{bucket}: {{expire: [{{prefix: old/, days: 9000}}]}}}}")
     with pytest.raises(ParameterError, match="are kept"):
         _read(tmp_path, f"{{buckets: {{{bucket}: {{}}}}, users: {{a: [{{bucket: {bucket}, rights: [read, delete]}}]}}}}")
+    with pytest.raises(ParameterError, match="are kept"):
+        _read(tmp_path, f"{{buckets: {{{bucket}: {{}}}}, users: {{a: [{{bucket: {bucket}, prefix: replies/, rights: [delete]}}]}}}}")
 
 
 @pytest.mark.parametrize(

@@ -185,12 +185,12 @@ def test_every_labelled_question_comes_back_however_it_is_decorated(questions: l
     ],
 )
 def test_huge_replies_are_read_in_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     parse_questions(text)
     parse_problem(text)
     parse_suggestions(text)
     parse_solvable(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -270,7 +268,7 @@ def test_a_fatal_error_ends_the_stage_but_the_usage_is_kept(tmp_path: Path) -> N
 
 def test_a_spent_budget_stops_and_a_higher_one_goes_on(tmp_path: Path, offline: BackgroundTeacher) -> None:
     seeds = seeds_file(tmp_path)
-    with pytest.raises(BudgetError, match=r"items are done, \d+ are left"):
+    with pytest.raises(BudgetError, match=r"conversations are done, \d+ are left"):
         synthesize(seeds, teacher_options(offline.url, max_tokens=6000))
     stats = offline.stats()
     assert 3000 < stats["prompt_tokens"] + stats["completion_tokens"] <= 6300
@@ -279,9 +277,16 @@ def test_a_spent_budget_stops_and_a_higher_one_goes_on(tmp_path: Path, offline: 
 
 
 CHILD = """
-import json, sys
+import os, signal, sys
 from pathlib import Path
+from components.core.stage import StageRun
 from tests.unit.test_synthesis_stage import synthesize, teacher_options
+
+def killed(stage, done, total, unit="rows", force=False):
+    if done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+StageRun.progress = killed
 synthesize(Path(sys.argv[1]), teacher_options(sys.argv[2], concurrency=8))
 """
 
@@ -289,13 +294,8 @@ synthesize(Path(sys.argv[1]), teacher_options(sys.argv[2], concurrency=8))
 def test_after_a_kill_only_unanswered_requests_are_sent(tmp_path: Path, offline: BackgroundTeacher) -> None:
     seeds = seeds_file(tmp_path)
     offline.set_faults(latency_s=0.02)
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(seeds), offline.url], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith("::progress ") and json.loads(line.removeprefix("::progress "))["done"] >= 4:
-            os.kill(child.pid, signal.SIGKILL)
-            break
-    assert child.wait() == -signal.SIGKILL
+    child = subprocess.run([sys.executable, "-c", CHILD, str(seeds), offline.url], check=False)
+    assert child.returncode == -signal.SIGKILL
     killed = offline.stats()
     offline.set_faults(latency_s=0.0)
     rows, stage = synthesize(seeds, teacher_options(offline.url))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,12 +21,14 @@ from components.core.telemetry_settings import Settings
 from components.promotion.options import PromotionOptions
 from components.promotion.records import PairedComparison
 from components.teacher.metrics import TeacherMetrics
+from tests.ports import closed_port
 from tests.prometheus import pushed, pushgateway
 from tests.unit.test_promotion_registry import material
+from tests.waiting import wait_until
 
 __all__ = ["pushgateway"]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Artifact:
@@ -47,6 +49,9 @@ def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def gateway(pushgateway: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A real one, with patience for it that outlasts a busy machine."""
+    monkeypatch.setattr(gateway_module, "TIMEOUT_S", 60.0)
+    monkeypatch.setattr(telemetry, "LAST_WAIT_S", 120.0)
     monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", pushgateway)
     monkeypatch.setenv("TUTORLOOP_PUSH_INTERVAL_S", "0.05")
     return pushgateway
@@ -68,17 +73,11 @@ def group_values(gateway: str, **labels: str) -> dict[str, float]:
     return {name: float(values[0]["value"]) for name, values in metrics.items() if "value" in values[0]}
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not come"
-        time.sleep(0.02)
-
-
 # The text file
 
 
 def test_a_task_leaves_its_figures_as_text(metrics: Path, tmp_path: Path) -> None:
+    before = time.time()
     with stage_run("sampling", Artifact(tmp_path / "record.json"), task="sampling M1", shard="1/2") as stage:
         stage.rows_in, stage.rows_kept = 10, 7
         stage.drop("too_long", 3)
@@ -103,7 +102,8 @@ def test_a_task_leaves_its_figures_as_text(metrics: Path, tmp_path: Path) -> Non
     [(_, seconds)] = found["tutorloop_stage_seconds"]
     [(_, advanced)] = found["tutorloop_stage_last_progress_timestamp_seconds"]
     [(device, memory)] = found["tutorloop_memory_peak_bytes"]
-    assert 0 < seconds < 20 and 0 <= time.time() - advanced < 20
+    after = time.time()
+    assert 0 < seconds <= after - before and before <= advanced <= after
     assert device["device"] == "cpu" and 2**20 < memory < 2**40
     assert not list(metrics.glob("*.prom.*")), "written under a temporary name, then renamed"
 
@@ -146,12 +146,20 @@ def test_the_teachers_metrics_are_in_the_tasks_file(metrics: Path) -> None:
         teacher = TeacherMetrics(stage)
         teacher.attempt("answered")
         teacher.dollars.inc(0.25)
-        teacher.budget(0.8)
+        teacher.budget("max_usd", 0.8, 5.0)
+        teacher.budget("max_tokens_per_day", 0.25, 750.0)
+        teacher.window(7)
+        teacher.circuit(True)
+        teacher.shared_waits.inc()
     with stage_run("judging"):
         pass
     found = samples(metrics / "solving-0-1.prom")
     assert found["tutorloop_teacher_requests_total"][0][1] == 1 and found["tutorloop_teacher_usd_total"][0][1] == 0.25
-    assert found["tutorloop_teacher_budget_used_ratio"][0][1] == 0.8
+    for name, values in {"used_ratio": {0.8, 0.25}, "left": {5.0, 750.0}}.items():
+        limits = {labels["limit"]: value for labels, value in found[f"tutorloop_teacher_budget_{name}"]}
+        assert set(limits) == {"max_usd", "max_tokens_per_day"} and set(limits.values()) == values
+    for name, value in {"window": 7, "circuit_open": 1, "shared_waits_total": 1}.items():
+        assert found[f"tutorloop_teacher_{name}"][0][1] == value
     assert not [name for name in found if name.endswith("_created")]
     assert "solving" not in (metrics / "judging-0-1.prom").read_text(), "a file holds one task"
 
@@ -195,10 +203,10 @@ def test_every_task_has_the_whole_limit(metrics: Path) -> None:
 def test_a_task_is_pushed_while_it_works_and_when_it_ends(gateway: str) -> None:
     with stage_run("sft", task="sft") as stage:
         stage.progress(1, 4)
-        wait_for(lambda: pushed(gateway) and group_values(gateway)["tutorloop_stage_progress_ratio"] == 0.25)
+        wait_until(lambda: pushed(gateway) and group_values(gateway)["tutorloop_stage_progress_ratio"] == 0.25)
         assert group_values(gateway)["tutorloop_stage_running"] == 1
         before = group_values(gateway)["push_time_seconds"]
-        wait_for(lambda: group_values(gateway)["push_time_seconds"] > before)
+        wait_until(lambda: group_values(gateway)["push_time_seconds"] > before)
     [group] = pushed(gateway)
     assert group["labels"] == {"job": "tutorloop", "pipeline": "orca-math", "run": "run-1", "task": "sft", "shard": "0/1"}
     values = group_values(gateway)
@@ -212,7 +220,7 @@ def test_a_retried_task_replaces_its_failure(gateway: str) -> None:
         _ = 1 // 0
     assert group_values(gateway)["tutorloop_stage_failed"] == 1
     with stage_run("solving", shard="1/2"):
-        wait_for(lambda: group_values(gateway)["tutorloop_stage_failed"] == 0)
+        wait_until(lambda: group_values(gateway)["tutorloop_stage_failed"] == 0)
         assert "tutorloop_rows_dropped" not in group_values(gateway), "nothing of the failed attempt stays"
     assert group_values(gateway)["tutorloop_stage_failed"] == 0
 
@@ -223,7 +231,7 @@ def test_a_newer_run_removes_what_the_older_one_left(gateway: str, monkeypatch: 
             pass
     monkeypatch.setenv("TUTORLOOP_RUN", "run-2")
     with stage_run("judging", task="judging"):
-        wait_for(lambda: {item["labels"]["run"] for item in pushed(gateway) if item["labels"]["task"] == "judging"} == {"run-2"})
+        wait_until(lambda: {item["labels"]["run"] for item in pushed(gateway) if item["labels"]["task"] == "judging"} == {"run-2"})
     left = {(item["labels"]["run"], item["labels"]["task"], item["labels"]["shard"]) for item in pushed(gateway)}
     assert left == {("run-1", "sft", "0/1"), ("run-2", "judging", "0/1")}
 
@@ -277,36 +285,64 @@ def test_the_end_of_a_run_is_pushed_and_written(gateway: str, metrics: Path) -> 
     assert [metric["labels"]["run"] for metric in only["tutorloop_run_failed"]["metrics"]] == ["run-2"]
 
 
-@pytest.fixture
-def silent_server() -> Iterator[str]:
-    """Accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
 def test_a_gateway_that_is_down_is_said_once_and_costs_nothing(
     metrics: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("TUTORLOOP_PUSH_INTERVAL_S", "0.01")
-    with stage_run("seeds"):
-        time.sleep(0.3)
-    assert capsys.readouterr().err.count("metrics are not published, the work goes on") == 1
-    assert samples(metrics / "seeds-0-1.prom")["tutorloop_stage_running"][0][1] == 0
-    telemetry.run_end("run-1", failed=False, seconds=1.0, folder=metrics)
+    with closed_port() as port:
+        monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", f"http://127.0.0.1:{port}")
+        with stage_run("seeds"):
+            time.sleep(0.3)
+        assert capsys.readouterr().err.count("metrics are not published, the work goes on") == 1
+        assert samples(metrics / "seeds-0-1.prom")["tutorloop_stage_running"][0][1] == 0
+        telemetry.run_end("run-1", failed=False, seconds=1.0, folder=metrics)
 
 
-def test_a_gateway_that_hangs_does_not_hold_up_the_stage(metrics: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", silent_server)
+def publishing() -> bool:
+    return any(thread.name == "metrics" for thread in threading.enumerate())
+
+
+def test_a_gateway_that_hangs_does_not_hold_up_the_stage(metrics: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts connections and never answers."""
+    monkeypatch.setattr(gateway_module, "TIMEOUT_S", 60.0)
     monkeypatch.setattr(telemetry, "LAST_WAIT_S", 0.2)
-    started = time.monotonic()
-    with stage_run("seeds") as stage:
-        stage.progress(1, 2, force=True)
-        inside = time.monotonic() - started
-    assert inside < 1 and time.monotonic() - started < 2
-    assert samples(metrics / "seeds-0-1.prom")["tutorloop_stage_running"][0][1] == 0, "the file is written all the same"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with stage_run("seeds") as stage:
+            stage.progress(1, 2, force=True)
+        assert publishing(), "the stage did not wait for the end of the call"
+        assert samples(metrics / "seeds-0-1.prom")["tutorloop_stage_running"][0][1] == 0, "the file is written all the same"
+    # What its thread would still write is not to come into another test's registry.
+    wait_until(lambda: not publishing())
+
+
+def test_the_last_push_is_repeated_when_the_gateway_is_too_slow(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTORLOOP_PUSH_INTERVAL_S", "3600")
+    errors: list[OSError] = []
+    replace = gateway_module.Gateway.replace
+
+    def overtaxed(self: gateway_module.Gateway, content: Any, key: Any) -> None:
+        if errors:
+            raise errors.pop()
+        replace(self, content, key)
+
+    monkeypatch.setattr(gateway_module.Gateway, "replace", overtaxed)
+    with stage_run("seeds"):
+        wait_until(lambda: pushed(gateway))
+        errors += [TimeoutError(), URLError(TimeoutError())]
+    assert group_values(gateway)["tutorloop_stage_running"] == 0
+
+
+def test_a_gateway_that_stays_too_slow_is_given_up(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overtaxed(*ignored: Any) -> None:
+        time.sleep(0.01)
+        raise TimeoutError
+
+    monkeypatch.setattr(telemetry, "LAST_WAIT_S", 0.2)
+    monkeypatch.setattr(gateway_module.Gateway, "replace", overtaxed)
+    with stage_run("seeds"):
+        pass
+    wait_until(lambda: not publishing())
 
 
 def test_a_full_disk_keeps_nothing_from_the_gateway(gateway: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -339,6 +375,7 @@ def test_a_wrong_setting_is_refused_before_any_work(
 
 def test_credentials_are_sent_and_said_nowhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     heads: list[bytes] = []
+    monkeypatch.setattr(gateway_module, "TIMEOUT_S", 60.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -358,7 +395,7 @@ def test_credentials_are_sent_and_said_nowhere(monkeypatch: pytest.MonkeyPatch, 
         for call in (lambda: gateway.remove({"run": "r"}), gateway.groups):
             with pytest.raises(gateway_module.UNREACHABLE):
                 call()
-        thread.join(10)
+        thread.join(60)
     assert [head.split()[1] for head in heads] == [b"/gateway/metrics/job/tutorloop/run/r", b"/gateway/api/v1/metrics"]
     assert all(b"Authorization: Basic cHVzaGVyOmh1c2gtaHVzaC1odXNo\r\n" in head for head in heads)
 

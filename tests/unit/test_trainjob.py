@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,9 +25,10 @@ from components.student.load import read_info
 from components.student.options import ClusterOptions
 from components.student.spread import Spread
 from components.student.trainjob_manifest import job_name, trainjob
-from tests.kubernetes_double import TRAINJOBS, KubernetesDouble, task_pod, wait_until
+from tests.kubernetes_double import TRAINJOBS, KubernetesDouble, task_pod
 from tests.s3 import S3Server
 from tests.unit.student_material import demonstrations, make_model, weights
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SFT: dict[str, Any] = {"learning_rate": 3e-3, "batch_size": 4, "log_points": 1000, "cluster": {"poll_seconds": 0.2, "gpus": 0}}
@@ -84,6 +86,7 @@ def launched(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.timeout(1200)
 def test_two_nodes_train_one_model_though_launcher_and_node_are_killed(
     material: Path, cluster: Start, s3_bucket: str, tmp_path: Path
 ) -> None:
@@ -91,7 +94,7 @@ def test_two_nodes_train_one_model_though_launcher_and_node_are_killed(
     options = {"epochs": 40, "nodes": 2, "processes": 1, "checkpoint_seconds": 0.5}
     arguments = (str(material), str(tmp_path / "M1"), s3_bucket, json.dumps(options))
     first = launched(*arguments)
-    wait_until(lambda: first.poll() is not None or any(key.endswith("/complete") for key in store.list()), 120)
+    wait_until(lambda: first.poll() is not None or any(key.endswith("/complete") for key in store.list()), 500)
     assert first.poll() is None, first.communicate()[0]
     first.kill()
     first.wait()
@@ -99,7 +102,10 @@ def test_two_nodes_train_one_model_though_launcher_and_node_are_killed(
     assert len(nodes) == 2
     nodes[1].preempt()
     second = launched(*arguments)
-    said, _ = second.communicate(timeout=240)
+    try:
+        said, _ = second.communicate(timeout=500)
+    finally:
+        second.kill()
     assert second.returncode == 0, said + nodes[0].log.read_text() + nodes[1].log.read_text()
     assert "is at work already" in said
     assert nodes[1].starts > 1
@@ -122,7 +128,8 @@ def test_a_failed_job_is_told_with_its_last_lines_and_replaced_by_the_next_try(
     for tries in (1, 2):
         with pytest.raises(ClusterError, match=r"failed \(FailedJobs: jobset failed[\s\S]*run again"):
             tune(material, tmp_path / "M1", s3_bucket, nodes=2, processes=1)
-        assert "node-0-0-x7k2p:\nthe driver of the GPU is too old" in capsys.readouterr().out
+        # The first node that fails ends the other one, which may not have said anything by then.
+        assert re.search("node-0-[01]-x7k2p:\nthe driver of the GPU is too old", capsys.readouterr().out)
         assert len(double.created) == tries
     assert not (tmp_path / "M1").exists()
 

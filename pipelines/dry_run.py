@@ -1,0 +1,299 @@
+"""``tutorloop run --dry-run``: what a run will ask of the teacher, from a small real sample and the counts of the profile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import msgspec
+
+from components.core.options import parse_options
+from components.core.records import Problem, Usage, read_records
+from components.core.stage import StageRun
+from components.judging.options import JudgingOptions
+from components.seeds.options import SeedsOptions
+from components.seeds.stage import collect_seeds
+from components.solving.options import SolvingOptions
+from components.solving.stage import has_gold_solution
+from components.synthesis.options import SynthesisOptions
+from components.teacher.options import LIMITS, TeacherOptions
+from components.teacher.preflight import preflight
+from components.teacher.spending import Spending
+from pipelines.estimate import Assumptions, assumptions, estimate
+from pipelines.local_run import offline_teacher
+from pipelines.parameters import RunOptions, uses_offline_teacher
+from pipelines.sample import Kind, Plan, Progress, Sample, Unit, look_up, requests_of, take
+
+RESAMPLES = 200
+"""Draws with replacement from the sample; the range is that of nine tenths of the estimates they lead to."""
+LITTLE = 1e-6
+"""In the place of nothing, where an assumption must be above zero."""
+
+
+class Figure(NamedTuple):
+    """An estimate with its range."""
+
+    value: float
+    low: float
+    high: float
+
+
+class StageForecast(NamedTuple):
+    """What one stage asks for.
+
+    Attributes:
+        requests: In all.
+        prompt_tokens: Sent.
+        reply_tokens: Received.
+        usd: Price.
+        seconds: Time for what is not stored yet; None when the sample sent nothing, so that no time is known.
+        bound: What the time depends on.
+        stored_ratio: Share of the requests that the response store had before the sample, 0 to 1.
+    """
+
+    requests: Figure
+    prompt_tokens: Figure
+    reply_tokens: Figure
+    usd: Figure
+    seconds: float | None
+    bound: str
+    stored_ratio: float
+
+
+class LimitForecast(NamedTuple):
+    """How a limit compares with what the run will be charged.
+
+    Attributes:
+        name: Its dotted name.
+        maximum: Its value.
+        needed: What the run needs of it, with what is stored taken off.
+        verdict: ``within``, ``may be exceeded`` or ``exceeded``.
+    """
+
+    name: str
+    maximum: float
+    needed: Figure
+    verdict: str
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dry run tells.
+
+    Attributes:
+        seeds: Seed problems of the run.
+        problems: Training problems, before any filter drops some.
+        units: Seeds and verdicts of the sample, by kind.
+        kept_ratio: Share of what the sample's conversations and solutions brought that is kept, by stage.
+        sample: What the sample asked for; ``cache_hits`` were stored.
+        stopped: Why the sample was not taken whole; empty when it was.
+        judged: Whether requests to the judge were among the sample; their replies are not used by the run.
+        stages: By name.
+        limits: Those that are set.
+    """
+
+    seeds: int
+    problems: Figure
+    units: dict[str, int]
+    kept_ratio: dict[str, float]
+    sample: Usage
+    stopped: str
+    judged: bool
+    stages: dict[str, StageForecast]
+    limits: list[LimitForecast]
+
+    @property
+    def usd(self) -> Figure:
+        """Price of all requests."""
+        return _sum(stage.usd for stage in self.stages.values())
+
+
+def dry_run(run: RunOptions, responses: str, count: int, progress: Progress | None = None) -> Forecast:
+    """Take a sample and say what the run takes.
+
+    Args:
+        run: Checked options.
+        responses: Address of the response store that the run will use.
+        count: Seeds of each kind in the sample.
+        progress: Called with the numbers of units that are done and wanted.
+
+    Raises:
+        BudgetError: The limits do not allow a sample.
+        TeacherError: The teacher failed, or refuses requests of the form that the options give them.
+        InputError: The seeds cannot be read.
+    """
+    os.environ["TUTORLOOP_RUN"] = f"dry-run-{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "seeds.jsonl"
+        collect_seeds(path, parse_options(SeedsOptions, run.sections["seeds"], "seeds"), run.seed, StageRun("seeds"))
+        plan = Plan(
+            teacher=parse_options(TeacherOptions, run.sections["teacher"], "teacher"),
+            judge=parse_options(TeacherOptions, run.sections["judge_teacher"], "judge_teacher"),
+            synthesis=parse_options(SynthesisOptions, run.sections["synthesis"], "synthesis"),
+            solving=parse_options(SolvingOptions, run.sections["solving"], "solving"),
+            judging=parse_options(JudgingOptions, run.sections["judging"], "judging"),
+            responses=responses,
+            seed=run.seed,
+            seeds=list(read_records(path, Problem)),
+        )
+        with offline_teacher(run.offline_teacher if uses_offline_teacher(run) else None, run.answer_key, run.seed, Path(folder)):
+            for section in [plan.teacher] if plan.judge == plan.teacher else [plan.teacher, plan.judge]:
+                asyncio.run(preflight(section))
+            before = look_up(plan)
+            return forecast(run, plan, take(plan, count, progress), before)
+
+
+def forecast(run: RunOptions, plan: Plan, sample: Sample, before: Sequence[Unit]) -> Forecast:
+    """Scale a sample to the run.
+
+    Args:
+        run: Checked options.
+        plan: What the run does with the teacher.
+        sample: What was taken.
+        before: What the response store had of some units before that.
+    """
+    assumed = measured(plan, sample.units)
+    middle = estimate(run, assumed)
+    draws = random.Random(0)
+    drawn = [estimate(run, measured(plan, _redrawn(sample.units, draws))) for _ in range(RESAMPLES)]
+    found = (middle, *drawn)
+    stages = {}
+    for name in middle.teacher:
+        asked = [each.teacher[name] for each in found]
+        stored = stored_ratio(sample.units, before, name)
+        requests, tokens = asked[0].requests * (1 - stored), (asked[0].prompt_tokens + asked[0].reply_tokens) * (1 - stored)
+        seconds, bound = _time(run, plan, sample, name, requests, tokens)
+        stages[name] = StageForecast(
+            requests=_figure([each.requests for each in asked]),
+            prompt_tokens=_figure([each.prompt_tokens for each in asked]),
+            reply_tokens=_figure([each.reply_tokens for each in asked]),
+            usd=_figure([each.usd for each in asked]),
+            seconds=seconds,
+            bound=bound,
+            stored_ratio=stored,
+        )
+    kinds = [unit.kind for unit in sample.units]
+    solved = sum(unit.solved for unit in sample.units)
+    return Forecast(
+        seeds=len(plan.seeds),
+        problems=_figure([each.problems for each in found]),
+        units={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        kept_ratio={
+            "rewritten problems": assumed.rewritten_kept,
+            "solutions": sum(len(unit.solutions) for unit in sample.units) / max(solved, 1),
+        },
+        sample=sample.usage,
+        stopped=sample.stopped,
+        judged=bool(requests_of(sample.units, "judging")),
+        stages=stages,
+        limits=list(_limits(plan, stages, sample.today)),
+    )
+
+
+def measured(plan: Plan, units: Sequence[Unit]) -> Assumptions:
+    """What a sample says in the place of the assumptions; what it says nothing about stays assumed."""
+    of: dict[Kind, list[Unit]] = {kind: [unit for unit in units if unit.kind == kind] for kind in get_args(Kind)}
+    # What the sample holds as many of as of the others, the run may hold few of.
+    weights: dict[Kind, float] = {kind: len(plan.rows(kind, 0)) / len(found) for kind, found in of.items() if found and kind != "verdict"}
+    weights["verdict"] = 1.0
+    values: dict[str, object] = {
+        "seeds": len(plan.seeds),
+        "with_answer": sum(row.answer is not None for row in plan.seeds) / len(plan.seeds),
+        "with_solution": sum(has_gold_solution(row) for row in plan.seeds) / len(plan.seeds),
+    }
+    if of["ask"]:
+        values["turned_round_per_seed"] = max(sum(unit.kept for unit in of["ask"]) / len(of["ask"]), LITTLE)
+    if rounds := sum(unit.rounds for unit in of["rewrite"]):
+        values["rounds_taken"] = rounds / (len(of["rewrite"]) * plan.synthesis.rounds)
+        values["rewritten_kept"] = sum(unit.kept for unit in of["rewrite"]) / rounds
+    for name, stage in (("writing", "synthesis"), ("solving", "solving"), ("judging", "judging")):
+        requests = [(weights[unit.kind], request) for unit in units for request in requests_of([unit], stage)]
+        if requests:
+            weight = sum(weight for weight, _ in requests)
+            values[name] = {
+                "prompt": max(sum(weight * request.prompt for weight, request in requests) / weight, LITTLE),
+                "reply": max(sum(weight * request.reply for weight, request in requests) / weight, LITTLE),
+            }
+    return assumptions(values)
+
+
+def stored_ratio(units: Sequence[Unit], before: Sequence[Unit], stage: str) -> float:
+    """Share of a stage's requests that the store had already: of the units that were looked for, where one that lacks something is taken
+    to ask for as much as those of the sample do."""
+    had, wanted = 0.0, 0.0
+    for kind in ("ask", "rewrite", "seed"):
+        sampled, looked = [unit for unit in units if unit.kind == kind], [unit for unit in before if unit.kind == kind]
+        usual = len(requests_of(sampled, stage)) / max(len(sampled), 1)
+        for unit in looked:
+            found = len(requests_of([unit], stage))
+            had += found
+            wanted += found if unit.whole else max(found, usual)
+    return had / wanted if wanted else 0.0
+
+
+def _redrawn(units: Sequence[Unit], draws: random.Random) -> list[Unit]:
+    """As many units of each kind, drawn with replacement."""
+    of: dict[str, list[Unit]] = {}
+    for unit in units:
+        of.setdefault(unit.kind, []).append(unit)
+    return [unit for found in of.values() for unit in draws.choices(found, k=len(found))]
+
+
+def _figure(values: Sequence[float]) -> Figure:
+    """The first value, and the range of nine tenths of the others."""
+    middle, *others = values
+    ranked = sorted(others)
+    return Figure(middle, min(middle, ranked[len(ranked) // 20]), max(middle, ranked[-1 - len(ranked) // 20]))
+
+
+def _sum(figures: Iterable[Figure]) -> Figure:
+    columns = list(zip(*figures, strict=True))
+    return Figure(*(sum(column) for column in columns))
+
+
+def _time(run: RunOptions, plan: Plan, sample: Sample, stage: str, requests: float, tokens: float) -> tuple[float | None, str]:
+    """Seconds for so many requests, and what they depend on: the slowest of all that holds requests up."""
+    took = [request.seconds for request in requests_of(sample.units, stage) if not request.stored]
+    if not requests:
+        return 0.0, ""
+    if not took:
+        return None, ""
+    teacher, processes = (plan.judge, run.sampling_shards) if stage == "judging" else (plan.teacher, run.data_shards)
+    at_once = min(teacher.concurrency * processes, requests)
+    bounds = {
+        f"{sum(took) / len(took):.2f} s a request, {at_once:.0f} at once": requests * sum(took) / len(took) / at_once,
+        "this machine's processors": requests * sample.cpu_s / min(processes, os.cpu_count() or 1),
+    }
+    # Each process paces its own requests.
+    if teacher.requests_per_minute:
+        bounds["requests_per_minute"] = requests / (teacher.requests_per_minute * processes) * 60
+    if teacher.tokens_per_minute:
+        bounds["tokens_per_minute"] = tokens / (teacher.tokens_per_minute * processes) * 60
+    bound = max(bounds, key=lambda name: bounds[name])
+    return bounds[bound], bound
+
+
+def _limits(plan: Plan, stages: Mapping[str, StageForecast], today: Spending) -> Iterable[LimitForecast]:
+    """The limits hold for a run as a whole, whichever section sets them; those of a day for all runs."""
+    parts = stages.values()
+    usd = _sum(Figure(*(value * (1 - stage.stored_ratio) for value in stage.usd)) for stage in parts)
+    tokens = _sum(
+        Figure(*(value * (1 - stage.stored_ratio) for value in figure))
+        for stage in parts
+        for figure in (stage.prompt_tokens, stage.reply_tokens)
+    )
+    for section, options in (("teacher", plan.teacher), ("judge_teacher", plan.judge)):
+        if section == "judge_teacher" and options == plan.teacher:
+            continue
+        for name in LIMITS:
+            if maximum := float(getattr(options, name)):
+                needed = usd if "usd" in name else tokens
+                left = maximum - ((today.usd if "usd" in name else today.tokens) if name.endswith("_per_day") else 0.0)
+                verdict = "exceeded" if needed.value > left else "may be exceeded" if needed.high > left else "within"
+                yield LimitForecast(f"{section}.{name}", maximum, needed, verdict)
