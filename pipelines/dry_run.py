@@ -270,11 +270,10 @@ def _time(run: RunOptions, plan: Plan, sample: Sample, stage: str, requests: flo
         f"{sum(took) / len(took):.2f} s a request, {at_once:.0f} at once": requests * sum(took) / len(took) / at_once,
         "this machine's processors": requests * sample.cpu_s / min(processes, os.cpu_count() or 1),
     }
-    # Each process paces its own requests.
     if teacher.requests_per_minute:
-        bounds["requests_per_minute"] = requests / (teacher.requests_per_minute * processes) * 60
+        bounds["requests_per_minute"] = requests / teacher.requests_per_minute * 60
     if teacher.tokens_per_minute:
-        bounds["tokens_per_minute"] = tokens / (teacher.tokens_per_minute * processes) * 60
+        bounds["tokens_per_minute"] = tokens / teacher.tokens_per_minute * 60
     bound = max(bounds, key=lambda name: bounds[name])
     return bounds[bound], bound
 

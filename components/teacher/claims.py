@@ -2,7 +2,8 @@
 
 Before a request is sent its key is claimed in a log that all of them read in the same order (``core/shared_log.py``). Who finds a key
 claimed by another waits until that one's reply is in the store, or until it gives the key back or is gone. Entries also say what
-their writer has spent and what its requests in flight may cost, so that one budget holds for all of them together.
+their writer has spent and what its requests in flight may cost, so that one budget holds for all of them together; and whom it asks, so
+that those that ask the same teacher share its limits a minute.
 
 A process that is silent for :data:`SILENCE_S` is taken for dead, one of the same machine as soon as it is. A time in which nobody could
 read the log is nobody's silence. One that alone was stopped or cut off for longer may have claimed a request that another has taken over
@@ -39,11 +40,13 @@ class Member(msgspec.Struct, omit_defaults=True):
     Attributes:
         process: Where it runs.
         account: What it has spent.
+        teacher: Digest of the teacher that it asks; empty when nobody has heard it.
         held: Keys that it is asking.
     """
 
     process: ProcessIdentity
     account: Account
+    teacher: str = ""
     held: set[str] = set()
 
 
@@ -55,6 +58,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
         number: How many its writer has written: no two entries are alike.
         account: What it has spent.
         process: With its first entry: where it runs.
+        teacher: With its first entry: digest of the teacher that it asks.
         claimed: Keys that it will ask now.
         done: Keys that it has stored.
         freed: Keys that it has given up.
@@ -66,6 +70,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
     number: int
     account: Account
     process: ProcessIdentity | None = None
+    teacher: str = ""
     claimed: list[str] = []
     done: list[str] = []
     freed: list[str] = []
@@ -94,16 +99,24 @@ class Claims:
         log: The log.
         writer: Name of this process, unlike any other's.
         budget: What is told to the others, and what they say is told to.
+        teacher: Digest of the teacher that this process asks.
         known: Whether the reply to a request is known to be stored.
         clock: Seconds, sleep of the machine included.
     """
 
     def __init__(
-        self, log: SharedLog, writer: str, budget: Budget, known: Callable[[str], bool], clock: Callable[[], float] = uptime
+        self,
+        log: SharedLog,
+        writer: str,
+        budget: Budget,
+        teacher: str,
+        known: Callable[[str], bool],
+        clock: Callable[[], float] = uptime,
     ) -> None:
         self._log = log
         self._writer = writer
         self._budget = budget
+        self._teacher = teacher
         self._known = known
         self._clock = clock
         self._process = this_process()
@@ -125,6 +138,11 @@ class Claims:
     def others(self) -> set[str]:
         """The other processes at work."""
         return set(self._members)
+
+    @property
+    def sharers(self) -> int:
+        """How many processes at work ask this teacher, this one among them; one that has not said what it asks may be another."""
+        return 1 + sum(member.teacher in (self._teacher, "") for member in self._members.values())
 
     @property
     def gap(self) -> int:
@@ -274,10 +292,11 @@ class Claims:
 
     async def _try_to_write(self, *, claimed: Iterable[str] = (), process: ProcessIdentity | None = None, left: bool = False) -> bool:
         done, freed, claimed = list(self._done), list(self._freed), list(claimed)
-        entry = Entry(self._writer, self._number, self._budget.account, process, claimed, done, freed, left)
+        teacher = self._teacher if process else ""
+        entry = Entry(self._writer, self._number, self._budget.account, process, teacher, claimed, done, freed, left)
         alone = not self._members
         if self._log.checkpoint_due:
-            mine = Member(self._process, entry.account, self._held | set(claimed))
+            mine = Member(self._process, entry.account, self._teacher, self._held | set(claimed))
             entry.members = self._members if left else {**self._members, self._writer: mine}
         data = msgspec.json.encode(entry)
         if not await self._call(lambda: self._log.append(data, alone)):
@@ -330,7 +349,7 @@ class Claims:
                 # longer what the store says.
                 self._gone.discard(entry.writer)
                 self._departed.add(entry.writer)
-            self._members[entry.writer] = Member(entry.process or ProcessIdentity(), entry.account)
+            self._members[entry.writer] = Member(entry.process or ProcessIdentity(), entry.account, entry.teacher)
         member = self._members[entry.writer]
         member.account = entry.account
         member.held = (member.held | set(entry.claimed)) - set(entry.done) - set(entry.freed)

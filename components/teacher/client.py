@@ -96,10 +96,10 @@ class Teacher:
         self._budget = Budget(self.options, self._run)
         store = await asyncio.to_thread(open_store, self._address)
         async with contextlib.AsyncExitStack() as stack:
-            self._sender = Sender(self.options, self._metrics, self._note_unusable)
+            self._sender = Sender(self.options, self._metrics, self._note_unusable, sharers=lambda: self._claims.sharers)
             stack.push_async_callback(self._sender.close)
             log = await asyncio.to_thread(open_log, store, CLAIMS)
-            self._claims = Claims(log, self._writer, self._budget, lambda key: self._responses.known(key))
+            self._claims = Claims(log, self._writer, self._budget, self.options.teacher, lambda key: self._responses.known(key))
             # What others store from now on is claimed where this process reads it; everything before is in the index.
             await self._claims.join()
             # The log still has their accounts; the store, as it is loaded after this, has what they have spent.

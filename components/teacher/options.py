@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -53,10 +54,10 @@ class TeacherOptions(Options, frozen=True, kw_only=True):
     deadline_s: Annotated[float, Meta(gt=0)] = 900.0
     """Longest time for one request with all its attempts and waits, in seconds; the time of an outage does not count."""
     requests_per_minute: Annotated[int, Meta(ge=0)] = 0
-    """Requests that one process may send a minute (divide the account's limit by ``data_shards``); 0 learns it from the endpoint's headers,
-    where it tells."""
+    """Requests that the account may send a minute: all processes of one response store that ask this model share it equally; 0 learns it
+    from the endpoint's headers, where it tells."""
     tokens_per_minute: Annotated[int, Meta(ge=0)] = 0
-    """Tokens (prompt and reply together) that one process may send a minute (divide likewise); 0 learns it likewise."""
+    """Tokens (prompt and reply together) a minute, shared and learnt likewise."""
     max_reply_tokens: Annotated[int, Meta(ge=1)] = 2048
     """Longest reply, in tokens."""
     reply_limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -101,6 +102,11 @@ class TeacherOptions(Options, frozen=True, kw_only=True):
             raise ParameterError(
                 f"{section}.base_url", shown.partition("?")[0] + "?...", "an address without a query; put a key into " + KEY_NAMES[0]
             )
+
+    @property
+    def teacher(self) -> str:
+        """Digest of endpoint and model: whose requests and tokens a minute are counted together. An address may hold a secret."""
+        return hashlib.sha256(f"{self.base_url.rstrip('/')} {self.model}".encode()).hexdigest()[:16]
 
     def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Price of so many tokens, in dollars; 0 for a model without a price."""

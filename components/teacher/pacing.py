@@ -44,6 +44,7 @@ class Pacer:
         circuit: Says when nobody is at home.
         on_window: Told the window's size when it changes.
         clock: Seconds from any start, as fast as the event loop's clock.
+        sharers: How many processes share the limits of the options, this one among them.
     """
 
     def __init__(
@@ -52,8 +53,11 @@ class Pacer:
         circuit: Circuit,
         on_window: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        sharers: Callable[[], int] = lambda: 1,
     ) -> None:
         self._options = options
+        self._sharers = sharers
+        self._divided_by = 1
         self._circuit = circuit
         self._on_window = on_window
         self._clock = clock
@@ -172,7 +176,7 @@ class Pacer:
         if share > STORM:
             self._storm()
         elif self._pace is not None:
-            self._pace.change(self._pace.per_minute * (1 - share / 2 if share > TOLERANCE else 1 + TOLERANCE - share))
+            self._pace.change(self._pace.per_minute * (1 - share / 2 if share > TOLERANCE else 1 + TOLERANCE - share), 1)
         self._longest_wait_s = 0.0
 
     def _storm(self) -> None:
@@ -206,6 +210,7 @@ class Pacer:
         requests = self._requests or self._pace
         if not probe_at and not self._held_until and requests is None and self._tokens is None:
             return 0.0
+        self._share()
         now = self._clock()
         at = max(probe_at, self._held_until)
         if self._held_until <= now:
@@ -215,6 +220,15 @@ class Pacer:
         if self._tokens is not None:
             at = max(at, self._tokens.ready_at(now, tokens))
         return at if at > now else 0.0
+
+    def _share(self) -> None:
+        """Give each of the processes at work an equal part of the limits of the options."""
+        if (sharers := self._sharers()) == self._divided_by:
+            return
+        self._divided_by = sharers
+        for limit, gcra in ((self._options.requests_per_minute, self._requests), (self._options.tokens_per_minute, self._tokens)):
+            if limit and gcra is not None:
+                gcra.change(*_rate(limit / sharers))
 
     def _admit(self, tokens: int) -> Permit:
         self._in_flight += 1
@@ -246,5 +260,10 @@ class Pacer:
 
 
 def _limit(per_minute: int) -> Gcra | None:
-    """A limit from the options: at most a second's worth at once."""
-    return Gcra(per_minute, max(per_minute / 60, 1.0)) if per_minute else None
+    """A limit from the options."""
+    return Gcra(*_rate(per_minute)) if per_minute else None
+
+
+def _rate(per_minute: float) -> tuple[float, float]:
+    """Rate and burst: at most a second's worth at once."""
+    return per_minute, max(per_minute / 60, 1.0)

@@ -34,12 +34,12 @@ class Gcra:
     """
 
     def __init__(self, per_minute: float, burst: float) -> None:
-        self._burst = burst
         self._empty_at = -math.inf
-        self.change(per_minute)
+        self.change(per_minute, burst)
 
-    def change(self, per_minute: float) -> None:
+    def change(self, per_minute: float, burst: float) -> None:
         """Another rate from now on; what was taken stays taken."""
+        self._burst = burst
         self.per_minute = per_minute
         self._unit_s = 60.0 / per_minute
 

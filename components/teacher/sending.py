@@ -61,6 +61,7 @@ class Sender:
         metrics: Told of every attempt.
         on_unusable: Told what a reply without a usable text was charged for.
         clock: Seconds from any start, as fast as the event loop's clock.
+        sharers: How many processes share the limits a minute of the options, this one among them.
 
     Attributes:
         attempting: Tasks whose request is with the endpoint just now.
@@ -74,6 +75,7 @@ class Sender:
         metrics: TeacherMetrics,
         on_unusable: Callable[[TokenCounts], None],
         clock: Callable[[], float] = time.monotonic,
+        sharers: Callable[[], int] = lambda: 1,
     ) -> None:
         self.attempting: set[asyncio.Task[Any] | None] = set()
         self.retries = 0
@@ -83,7 +85,7 @@ class Sender:
         self._on_unusable = on_unusable
         self._clock = clock
         self._circuit = Circuit(options, redact(endpoint_address(options)), metrics.circuit, clock)
-        self._pacer = Pacer(options, self._circuit, metrics.window, clock)
+        self._pacer = Pacer(options, self._circuit, metrics.window, clock, sharers)
         self._endpoint = Endpoint(options, self._pacer.observe)
         self._numbers = itertools.count()
         self._answers = 0

@@ -240,12 +240,12 @@ def test_time_follows_from_latency_concurrency_and_rate_limits(profile: Path, mo
     tokens = limited["prompt_tokens"]["value"] + limited["reply_tokens"]["value"]
     assert limited["bound"] == "tokens_per_minute"
     assert limited["seconds"] == pytest.approx(tokens * (1 - limited["stored_ratio"]) / 10_000, rel=0.01)
-    # Each process keeps to the limit by itself.
+    # All shards share the limit.
     settings = ("--set", "teacher.tokens_per_minute=300000", "--set", "data_shards=4")
     four = figures(profile, "--sample", "5", *settings)["stages"]["solving"]
     tokens = four["prompt_tokens"]["value"] + four["reply_tokens"]["value"]
     assert four["bound"] == "tokens_per_minute"
-    assert four["seconds"] == pytest.approx(tokens * (1 - four["stored_ratio"]) / (4 * 5_000), rel=0.01)
+    assert four["seconds"] == pytest.approx(tokens * (1 - four["stored_ratio"]) / 5_000, rel=0.01)
 
 
 def test_the_offline_teacher_is_started_when_the_profile_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

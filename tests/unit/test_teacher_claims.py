@@ -30,7 +30,7 @@ from components.teacher.options import TeacherOptions
 from components.teacher.spending import Spending
 
 async def main() -> None:
-    claims = Claims(open_log(open_store(sys.argv[1]), "claims"), "holder", Budget(TeacherOptions(), "run"), lambda key: False)
+    claims = Claims(open_log(open_store(sys.argv[1]), "claims"), "holder", Budget(TeacherOptions(), "run"), "m", lambda key: False)
     await claims.join()
     print(await claims.take("k", Spending()), flush=True)
     await asyncio.sleep(60)
@@ -47,9 +47,9 @@ class Clock:
         return self.now
 
 
-def claims_of(address: str, writer: str, clock: Clock | None = None, **limits: float) -> Claims:
+def claims_of(address: str, writer: str, clock: Clock | None = None, teacher: str = "m", **limits: float) -> Claims:
     budget = Budget(TeacherOptions(**limits), "run")  # type: ignore[arg-type]
-    return Claims(open_log(open_store(address), "claims"), writer, budget, lambda key: key == "known", clock or Clock())
+    return Claims(open_log(open_store(address), "claims"), writer, budget, teacher, lambda key: key == "known", clock or Clock())
 
 
 def sleep(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +58,8 @@ def sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_log, "uptime", lambda: now + 2 * shared_log.LONG_AGO_S)
 
 
-async def joined(address: str, writer: str, clock: Clock | None = None, **limits: float) -> Claims:
-    claims = claims_of(address, writer, clock, **limits)
+async def joined(address: str, writer: str, clock: Clock | None = None, teacher: str = "m", **limits: float) -> Claims:
+    claims = claims_of(address, writer, clock, teacher, **limits)
     await claims.join()
     return claims
 
@@ -125,6 +125,23 @@ async def test_who_leaves_holds_nothing(address: str) -> None:
     assert not second.asking("k")
     second.forget("k")
     assert await second.take("k", Spending()) == GRANTED
+
+
+async def test_those_that_ask_the_same_teacher_are_known_to_each_other(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_log, "LONG_BYTES", 2000)
+    first = await joined(address, "first")
+    assert first.sharers == 1
+    second, other = await joined(address, "second"), await joined(address, "other", teacher="another")
+    await first.look()
+    assert (first.sharers, second.sharers, other.sharers) == (2, 2, 1)
+    for number in range(CHECKPOINT_EVERY + 10):
+        assert await first.take(str(number), Spending()) == GRANTED
+        await first.settle(str(number), stored=True)
+    late = await joined(address, "late")
+    assert late.sharers == 3, "checkpoints tell it as well"
+    await second.leave()
+    await first.look()
+    assert first.sharers == 2
 
 
 async def test_of_two_that_take_over_one_does(address: str) -> None:

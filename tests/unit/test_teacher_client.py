@@ -80,6 +80,19 @@ async def test_an_answered_request_is_never_sent_again(tmp_path: Path) -> None:
         assert len(server.requests) == 1
 
 
+async def test_processes_of_a_store_share_the_limits_of_the_account(tmp_path: Path) -> None:
+    with scripted_teacher(echo) as server:
+        chosen = options(server.url, requests_per_minute=1200)
+        async with Teacher(chosen, str(tmp_path)) as first, Teacher(chosen, str(tmp_path)) as second:
+            start = time.monotonic()
+            await asyncio.gather(
+                *(ask(teacher, f"{name} {number}") for name, teacher in (("a", first), ("b", second)) for number in range(40))
+            )
+            took_s = time.monotonic() - start
+        assert len(server.requests) == 80
+        assert took_s >= (80 - 2 * 10) / 20, "each may begin with a second's worth of its half"
+
+
 @pytest.mark.parametrize(
     "change",
     [{"text": "b"}, {"temperature": 0.1}, {"top_p": 0.5}, {"max_tokens": 5}, {"sample": 1}, {"model": "other"}],

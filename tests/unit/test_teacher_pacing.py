@@ -325,6 +325,32 @@ def test_durations_are_read(text: str | None, seconds: float | None) -> None:
     assert duration_s(text) == (pytest.approx(seconds) if seconds is not None else None)
 
 
+def test_processes_share_the_limits_of_the_options() -> None:
+    sent: list[float] = []
+    sharers = 4
+
+    async def work() -> None:
+        nonlocal sharers
+        loop = asyncio.get_running_loop()
+        options = TeacherOptions(requests_per_minute=600, tokens_per_minute=240_000)
+        pacer = Pacer(options, Circuit(options, "x", clock=loop.time), clock=loop.time, sharers=lambda: sharers)
+
+        async def send(requests: int, tokens: int) -> None:
+            start = loop.time()
+            for _ in range(requests):
+                pacer.leave(await pacer.enter(tokens), False, spent_tokens=tokens)
+            sent.append(requests / (loop.time() - start))
+
+        await send(500, 1)
+        sharers = 1
+        await send(2000, 1)
+        sharers = 2
+        await send(500, 1000)
+
+    run_in_virtual_time(work())
+    assert sent == pytest.approx([10 / 4, 10.0, 2.0], rel=0.01)
+
+
 def test_first_come_first_served_and_further_attempts_before_new_ones() -> None:
     order: list[str] = []
 
