@@ -6,6 +6,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_held = socket.socket()
+_held.bind(("127.0.0.1", 0))
+NOBODY = f"127.0.0.1:{_held.getsockname()[1]}"
+"""An address at which nobody listens as long as this process lives."""
+
 
 def free_ports(count: int) -> list[int]:
     """So many different ports of the loopback interface that the operating system says are free."""

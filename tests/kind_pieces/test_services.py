@@ -17,6 +17,7 @@ from tests.kind.services import Alertmanager, Prometheus, Teacher, ask
 from tests.kind_pieces.conftest import Direct
 from tests.monitoring import files
 from tests.monitoring.test_integration import rendered_config
+from tests.ports import NOBODY
 from tests.prometheus import running
 
 
@@ -71,13 +72,15 @@ def test_rules_and_targets_that_are_well_are_no_trouble(monitoring: Monitoring) 
 
 def test_a_target_that_is_away_is_named(tmp_path: Path) -> None:
     config = tmp_path / "prometheus.yml"
-    config.write_text("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: gone, static_configs: [{targets: ['127.0.0.1:9']}]}]\n")
+    config.write_text(
+        f"global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: gone, static_configs: [{{targets: ['{NOBODY}']}}]}}]\n"
+    )
     with running("prometheus", tmp_path / "server", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'series'}") as server:
         prometheus = Prometheus(Direct(server))
         [said] = wait_until(
             "a failed scrape", lambda: [line for line in prometheus.unhealthy_targets() if "refused" in line], 120, every=0.2
         )
-        assert said.startswith("gone http://127.0.0.1:9/metrics")
+        assert said.startswith(f"gone http://{NOBODY}/metrics")
         assert prometheus.broken_rules() == ["there are no rules at all"]
 
 
@@ -89,7 +92,7 @@ def test_a_query_that_is_refused_is_told_at_once(monitoring: Monitoring) -> None
 
 
 def test_a_service_that_is_away_is_asked_again_another_way_and_named_in_the_end() -> None:
-    way = Direct("http://127.0.0.1:9", name="prometheus.tutorloop:9090")
+    way = Direct(f"http://{NOBODY}", name="prometheus.tutorloop:9090")
     with pytest.raises(CommandError, match=r"prometheus\.tutorloop:9090/api: URLError.*refused"):
         ask(way, "/api", patience_s=1.5)
     assert way.repeated >= 1

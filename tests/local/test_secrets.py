@@ -19,7 +19,7 @@ import pytest
 
 from components.offline_teacher.background import BackgroundTeacher, start_background
 from tests.local import command
-from tests.ports import closed_port
+from tests.ports import NOBODY, closed_port
 from tests.s3 import S3Server
 from tests.scripted_teacher import Answer, Body, ScriptedTeacher, scripted_teacher
 
@@ -186,8 +186,8 @@ def test_no_secret_is_in_what_a_run_leaves_that_a_budget_ends(
         ("", 401, {"error": {"message": f"wrong key: {TEACHER_KEY}"}}),
         ("", 500, {"error": {"message": TEACHER_KEY, "type": TEACHER_KEY}}),
         ("", 200, TEACHER_KEY.encode()),
-        ("http://user:planted-in-the-address@127.0.0.1:9/v1", 0, b""),
-        ("http://127.0.0.1:9/v1?api_key=planted-in-the-address", 0, b""),
+        (f"http://user:planted-in-the-address@{NOBODY}/v1", 0, b""),
+        (f"http://{NOBODY}/v1?api_key=planted-in-the-address", 0, b""),
     ],
     ids=["refused", "failing", "garbage", "in-the-address", "in-the-query"],
 )

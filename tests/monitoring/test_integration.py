@@ -25,6 +25,7 @@ from pipelines.sync.reconcile import Outcome
 from tests.conftest import ROOT
 from tests.local import command
 from tests.monitoring import files
+from tests.ports import NOBODY
 from tests.prometheus import get, pushed, running
 from tests.waiting import wait_until
 
@@ -227,7 +228,7 @@ def test_a_failed_stage_reaches_the_alertmanager(monitoring: Monitoring, tmp_pat
 @pytest.mark.usefixtures("two_runs")
 def test_a_run_that_fails_before_any_stage_reaches_the_alertmanager(monitoring: Monitoring, tmp_path: Path) -> None:
     environment = {"TUTORLOOP_PUSHGATEWAY": monitoring.pushgateway}
-    arguments = ("--set", "teacher.base_url=http://127.0.0.1:9/v1", "--set", "teacher.max_retries=0")
+    arguments = ("--set", f"teacher.base_url=http://{NOBODY}/v1", "--set", "teacher.max_retries=0")
     status, output = command.run(tmp_path, *arguments, environment=environment)
     assert status == 1, output
     assert len(arrived(monitoring, command.latest(tmp_path).id)) == 1

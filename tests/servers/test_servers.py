@@ -15,6 +15,7 @@ from components.teacher.agents import check_solvable, rewrite_once
 from components.teacher.client import Reply, Teacher
 from components.teacher.options import TeacherOptions
 from components.teacher.preflight import preflight
+from tests.ports import NOBODY
 from tests.servers.servers import KEY, NAMES, RealServer, ask, running
 
 PROBLEM = "Tom has 3 apples and buys 4 more. How many has he?"
@@ -54,7 +55,7 @@ async def test_replies_to_several_requests_at_once_are_stored(server: RealServer
     assert {reply.finish_reason for reply in replies} <= {"length", "stop"}
     assert (teacher.usage.requests, teacher.usage.failures) == (5, 0)
     assert all(reply.prompt_tokens >= 4 and 1 <= reply.completion_tokens <= 8 for reply in replies)
-    again, teacher = await chat(server, tmp_path, 5, base_url="http://127.0.0.1:9/v1")
+    again, teacher = await chat(server, tmp_path, 5, base_url=f"http://{NOBODY}/v1")
     assert [reply.text for reply in again] == [reply.text for reply in replies]
     assert (teacher.usage.requests, teacher.usage.cache_hits) == (0, 5)
 

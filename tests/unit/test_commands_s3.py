@@ -25,6 +25,7 @@ from components.seeds.stage import collect_seeds
 from components.seeds.version import sources_version
 from pipelines import parameters, run_record
 from pipelines.cli import cli
+from tests.ports import NOBODY
 from tests.processes import stop
 
 ROOT = Path(__file__).parents[2]
@@ -50,12 +51,12 @@ def test_a_run_takes_profile_data_and_stores_from_s3(s3_bucket: str, data: str, 
     profile["answer_key"] = [SOURCE]
     profile["judge_teacher"] = profile["teacher"]
     # Where the run ends: behind everything that it reads before its first task.
-    profile["teacher"] = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    profile["teacher"] = {"base_url": f"http://{NOBODY}/v1", "model": "m"}
     open_store(s3_bucket).write("profiles/mine.yaml", yaml.safe_dump(profile).encode())
     command = [*TUTORLOOP, "run", "--profile", f"{s3_bucket}/profiles/mine.yaml", "--home", str(tmp_path), "--data", data]
     stores = [part for name in ("responses", "checkpoints", "models") for part in (f"--{name}", f"{s3_bucket}/{name}")]
     done = subprocess.run([*command, *stores], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, "http://127.0.0.1:9/v1" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, f"http://{NOBODY}/v1" in done.stderr) == (1, True), done.stderr
     record = run_record.read(tmp_path / "latest")
     assert record.id.endswith("-mine")
     assert record.parameters["answer_key"] == [SOURCE]

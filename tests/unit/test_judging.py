@@ -24,6 +24,7 @@ from components.judging.options import JudgingOptions
 from components.judging.stage import run
 from components.judging.verdicts import parse_answer, parse_verdict
 from components.teacher.options import TeacherOptions
+from tests.ports import NOBODY
 
 
 class Server(ThreadingHTTPServer):
@@ -77,7 +78,7 @@ def server() -> Iterator[Server]:
     found.server_close()
 
 
-def judge(folder: Path, texts: list[str], address: str = "http://127.0.0.1:9/v1", **options: Any) -> tuple[list[JudgedSample], StageRun]:
+def judge(folder: Path, texts: list[str], address: str = f"http://{NOBODY}/v1", **options: Any) -> tuple[list[JudgedSample], StageRun]:
     demonstration = Demonstration(
         id="t", problem_id="p", source="own", question="What is 3 * 4?", solution="3 * 4 = 12. #### 12", answer="12",
         alternatives=["D"], licence="Apache-2.0", method="seed", maker="teacher",
@@ -290,7 +291,7 @@ def test_component_runs(tmp_path: Path) -> None:
     judge(tmp_path, ["#### 12", "#### 1"])
     record = Artifact("record")
     component.judge.python_func(
-        Artifact("samples.jsonl"), Artifact("train.jsonl"), {"base_url": "http://127.0.0.1:9/v1"}, {"time_limit_s": 5.0},
+        Artifact("samples.jsonl"), Artifact("train.jsonl"), {"base_url": f"http://{NOBODY}/v1"}, {"time_limit_s": 5.0},
         str(tmp_path / "r"), "", 1, "0/1", Artifact("judged"), record,
     )  # fmt: skip
     assert json.loads(Path(record.path).read_text())["task"] == "judging M1"

@@ -20,6 +20,7 @@ from components.solving.stage import run
 from components.teacher.options import TeacherOptions
 from components.teacher.prompts import load_prompt
 from components.word_problems.problems import generate_many
+from tests.ports import NOBODY
 from tests.scripted_teacher import Answer, Body, completion, scripted_teacher
 
 
@@ -181,7 +182,7 @@ def test_gold_solutions_are_taken_without_asking(tmp_path: Path) -> None:
 
 
 def test_gold_solutions_alone_need_no_teacher(tmp_path: Path) -> None:
-    rows, _ = solve(tmp_path, [row(QUESTION, "7", solution="#### 7")], "http://127.0.0.1:9/v1", use_gold_solutions=True)
+    rows, _ = solve(tmp_path, [row(QUESTION, "7", solution="#### 7")], f"http://{NOBODY}/v1", use_gold_solutions=True)
     assert len(rows) == 1
 
 
@@ -206,7 +207,7 @@ def test_no_solution_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
 
 
 def test_an_empty_shard_is_no_error(tmp_path: Path) -> None:
-    rows, stage = solve(tmp_path, [], "http://127.0.0.1:9/v1")
+    rows, stage = solve(tmp_path, [], f"http://{NOBODY}/v1")
     assert (rows, stage.rows_in) == ([], 0)
 
 

@@ -15,6 +15,7 @@ from minio.versioningconfig import ENABLED, VersioningConfig
 
 from components.core.errors import StoreError
 from components.core.store import MissingKeyError, Store, fetch, open_store
+from tests.ports import NOBODY
 from tests.s3 import S3Server
 
 
@@ -207,7 +208,7 @@ def test_a_download_that_fills_the_disk_is_told_and_leaves_nothing(store: Store,
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret-1234"}, r"refuses these keys(.|\n)*AWS_SECRET_ACCESS_KEY"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "refuses these keys"),
         ({"AWS_ACCESS_KEY_ID": ""}, "AWS_ACCESS_KEY_ID is not set"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, r"127\.0\.0\.1:9 cannot be reached(.|\n)*AWS_ENDPOINT_URL"),
+        ({"AWS_ENDPOINT_URL": f"http://{NOBODY}"}, r"127\.0\.0\.1:\d+ cannot be reached(.|\n)*AWS_ENDPOINT_URL"),
         ({"AWS_ENDPOINT_URL": "http://a b"}, "AWS_ENDPOINT_URL"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from components.core.store import fetch, open_store, sha256_of
 from components.core.store_http import Connections
 from components.student.checkpoints import Checkpoints
 from tests.missing import small_file_system
+from tests.ports import NOBODY
 from tests.s3 import ADMINISTRATOR, READ_ONLY, WITHOUT_RIGHTS, S3Server, running
 from tests.stored_replies import all_there, opened, put
 from tests.waiting import wait_until
@@ -206,9 +208,9 @@ def test_patience_ends_with_the_cause(
 
 
 def test_a_wrong_address_is_told_without_patience(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{NOBODY}")
     opened = in_background(lambda: open_store(s3_bucket))
-    with pytest.raises(StoreError, match=r"127\.0\.0\.1:9 cannot be reached"):
+    with pytest.raises(StoreError, match=rf"{re.escape(NOBODY)} cannot be reached"):
         opened.result(120)
 
 

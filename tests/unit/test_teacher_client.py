@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Collection
@@ -24,7 +25,7 @@ from components.teacher.client import Reply, ReplyError, Teacher
 from components.teacher.concurrency import map_concurrently
 from components.teacher.failures import retry_after
 from components.teacher.options import Price, TeacherOptions
-from tests.ports import closed_port
+from tests.ports import NOBODY, closed_port
 from tests.scripted_teacher import Answer, Body, completion, scripted_teacher
 from tests.waiting import wait_until
 
@@ -329,8 +330,8 @@ async def test_a_reply_that_only_trickles_in_is_given_up(tmp_path: Path) -> None
 
 
 async def test_an_endpoint_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
-    async with Teacher(options("http://127.0.0.1:9/v1", max_retries=1, max_failures_in_row=1), str(tmp_path)) as teacher:
-        with pytest.raises(TeacherError, match=r"127\.0\.0\.1:9/v1 cannot be reached(.|\n)*teacher\.base_url"):
+    async with Teacher(options(f"http://{NOBODY}/v1", max_retries=1, max_failures_in_row=1), str(tmp_path)) as teacher:
+        with pytest.raises(TeacherError, match=rf"{re.escape(NOBODY)}/v1 cannot be reached(.|\n)*teacher\.base_url"):
             await ask(teacher, "a")
 
 
@@ -351,7 +352,7 @@ async def test_an_endpoint_that_is_away_for_a_while_is_waited_for(tmp_path: Path
 
 
 async def test_an_endpoint_that_stays_away_is_given_up(tmp_path: Path) -> None:
-    async with Teacher(options("http://127.0.0.1:9/v1", max_retries=0, max_outage_s=0.5), str(tmp_path)) as teacher:
+    async with Teacher(options(f"http://{NOBODY}/v1", max_retries=0, max_outage_s=0.5), str(tmp_path)) as teacher:
         started = time.monotonic()
         with pytest.raises(TeacherError, match="cannot be reached") as caught:
             await ask(teacher, "a")

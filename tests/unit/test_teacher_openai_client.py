@@ -13,6 +13,7 @@ from components.teacher.client import Teacher
 from components.teacher.openai_client import openai_client
 from components.teacher.options import TeacherOptions
 from tests.conftest import ROOT
+from tests.ports import NOBODY
 from tests.scripted_teacher import Answer, Body, scripted_teacher
 
 MESSAGES: Any = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "3 + 4?"}]
@@ -95,7 +96,7 @@ async def test_errors_are_those_of_the_package(tmp_path: Path, answer: Answer, k
 
 
 async def test_an_endpoint_that_is_not_there_and_a_spent_budget(tmp_path: Path) -> None:
-    async with Teacher(options("http://127.0.0.1:9/v1"), str(tmp_path)) as teacher, openai_client(teacher) as client:
+    async with Teacher(options(f"http://{NOBODY}/v1"), str(tmp_path)) as teacher, openai_client(teacher) as client:
         with pytest.raises(openai.APIConnectionError):
             await client.chat.completions.create(model="m", messages=MESSAGES)
     with scripted_teacher(echo) as server:

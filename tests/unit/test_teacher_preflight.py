@@ -14,6 +14,7 @@ from components.core.errors import TeacherError
 from components.offline_teacher.background import start_background
 from components.teacher.options import TeacherOptions
 from components.teacher.preflight import preflight
+from tests.ports import NOBODY
 from tests.scripted_teacher import Answer, Body, Script, completion, scripted_teacher
 
 KEY = "sk-planted-77aa88bb99"
@@ -79,8 +80,8 @@ async def test_what_is_wrong_is_told(
 
 
 async def test_an_endpoint_that_is_not_there_is_told() -> None:
-    with pytest.raises(TeacherError, match=r"127\.0\.0\.1:9/v1 cannot be reached(.|\n)*teacher\.base_url"):
-        await preflight(options("http://127.0.0.1:9/v1"))
+    with pytest.raises(TeacherError, match=rf"{re.escape(NOBODY)}/v1 cannot be reached(.|\n)*teacher\.base_url"):
+        await preflight(options(f"http://{NOBODY}/v1"))
 
 
 async def test_a_connection_that_closes_after_the_list_is_no_end() -> None:

@@ -34,6 +34,7 @@ from components.teacher.failures import Failure, ReplyError
 from components.teacher.metrics import TeacherMetrics
 from components.teacher.options import TeacherOptions
 from components.teacher.sending import Sender
+from tests.ports import NOBODY
 from tests.raw_server import raw_server, response
 from tests.scripted_teacher import Answer, Body, completion, scripted_teacher
 from tests.simulated_teacher import simulated_teacher
@@ -156,7 +157,7 @@ async def test_errors_are_caused_by_those_of_the_openai_package(
 
 
 async def test_a_connection_that_cannot_be_made_and_an_answer_that_does_not_come() -> None:
-    async with Sending("http://127.0.0.1:9/v1", max_retries=0) as sending:
+    async with Sending(f"http://{NOBODY}/v1", max_retries=0) as sending:
         with pytest.raises(ReplyError, match="cannot be reached") as refused:
             await sending.ask()
     assert type(refused.value.__cause__) is openai.APIConnectionError
@@ -505,5 +506,5 @@ asyncio.run(main())
 async def test_a_key_with_a_line_break_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUTORLOOP_TEACHER_API_KEY", f"{KEY}\n")
     with pytest.raises(TeacherError, match=r"Authorization(.|\n)*line break(.|\n)*TUTORLOOP_TEACHER_API_KEY") as caught:
-        Endpoint(options("http://127.0.0.1:9/v1"))
+        Endpoint(options(f"http://{NOBODY}/v1"))
     assert KEY not in str(caught.value)
