@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from components.core.errors import StoreError
+from components.core.errors import StoreError, reason_of
 from components.core.store import Store, is_remote, open_store
 from components.core.whole_files import replacing
 
@@ -158,7 +158,9 @@ def _output(target: Path | None) -> Iterator[BinaryIO]:
         with replacing(target) as partial, partial.open("wb") as handle:
             yield handle
     except OSError as error:
-        raise StoreError(f"{target}: cannot be written ({error.strerror})", "name a file in a writable folder with enough space") from error
+        raise StoreError(
+            f"{target}: cannot be written ({reason_of(error)})", "name a file in a writable folder with enough space"
+        ) from error
 
 
 @store.command()

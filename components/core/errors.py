@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,13 @@ class EmptyOutputError(TutorLoopError):
 
 class GateError(TutorLoopError):
     """A quality gate (contamination, promotion) stopped the run on purpose."""
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Whether there is no space left, on the disk or in the user's share of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def reason_of(error: OSError) -> str:
+    """What went wrong, in the words that all errors use for it."""
+    return "the disk is full" if disk_is_full(error) else error.strerror or str(error)

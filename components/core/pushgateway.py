@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlsplit
 
 from prometheus_client import delete_from_gateway, push_to_gateway, pushadd_to_gateway
@@ -102,6 +104,25 @@ class Gateway:
 
     def _handler(self) -> Callable[..., Any]:
         return partial(basic_auth_handler, username=self.user or None, password=self.password)
+
+
+def insist(push: Callable[[], None], until: float) -> None:
+    """Push, and again as long as the gateway does not answer in time.
+
+    Args:
+        push: What to do.
+        until: No new attempt begins after this; seconds of the monotonic clock.
+
+    Raises:
+        Exception: What the last attempt raised, at once when the gateway is not there or refuses.
+    """
+    while True:
+        try:
+            return push()
+        except UNREACHABLE as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            if not isinstance(reason, TimeoutError) or time.monotonic() >= until:
+                raise
 
 
 def _group(item: Mapping[str, Any]) -> Group:

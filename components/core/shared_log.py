@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from components.core.errors import StoreError
+from components.core.errors import StoreError, reason_of
 from components.core.store import FolderStore, MissingKeyError, Store
 
 CHECKPOINT_EVERY = 64
@@ -112,7 +112,7 @@ class _FileLog(SharedLog):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StoreError(f"{self._path}: {error.strerror}", "make the folder writable, or name another store") from error
+            raise StoreError(f"{self._path}: {reason_of(error)}", "make the folder writable, or name another store") from error
 
     def read_new(self) -> list[bytes]:
         with self._locked(fcntl.LOCK_SH):
@@ -177,7 +177,7 @@ class _FileLog(SharedLog):
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         except OSError as error:
             raise StoreError(
-                f"{self._path}: {error.strerror}", "free space or mend the disk, then run again; finished work is kept"
+                f"{self._path}: {reason_of(error)}", "free space or mend the disk, then run again; finished work is kept"
             ) from error
 
 

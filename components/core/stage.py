@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import sys
 import time
 import traceback
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from components.core import telemetry
-from components.core.errors import BudgetError, EmptyOutputError, TutorLoopError
+from components.core.errors import BudgetError, EmptyOutputError, TutorLoopError, disk_is_full, reason_of
 from components.core.progress import ProgressLines
 from components.core.records import Score, StageRecord, Usage
 from components.core.redaction import redact
@@ -133,10 +132,10 @@ def readable_errors(task: str = "") -> Iterator[None]:
         yield
     except (TutorLoopError, OSError) as error:
         if isinstance(error, OSError):
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not disk_is_full(error):
                 raise
             where = f" ({error.filename})" if error.filename else ""
-            told = TutorLoopError(f"the disk is full{where}", "free space or give the volume more, then run again; finished work is kept")
+            told = TutorLoopError(f"{reason_of(error)}{where}", "free space or give the volume more, then run again; finished work is kept")
         else:
             told = error
         print(redact(f"error in {task}: {told}" if task else f"error: {told}"), file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
-from components.core.errors import StoreError
+from components.core.errors import StoreError, disk_is_full, reason_of
 from components.core.whole_files import is_temporary, replacing, temporary_beside
 
 S3_SCHEMES = ("s3://", "minio://")
@@ -257,15 +257,15 @@ def _as_store_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             raise StoreError(
-                f"{path}: the disk is full", "free space or give the volume more, then run again; finished work is kept"
+                f"{path}: {reason_of(error)}", "free space or give the volume more, then run again; finished work is kept"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(
                 f"{path}: no permission ({error.strerror})", "give this user the right to write there, or choose another folder"
             ) from error
-        raise StoreError(f"{path}: {error.strerror or error}", "check that the folder exists and that its disk works") from error
+        raise StoreError(f"{path}: {reason_of(error)}", "check that the folder exists and that its disk works") from error
 
 
 def sha256_of(path: Path) -> str:

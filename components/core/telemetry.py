@@ -17,14 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import URLError
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, write_to_textfile
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from components.core.errors import ParameterError
-from components.core.pushgateway import UNREACHABLE, groups_left_by, stale_groups
+from components.core.pushgateway import UNREACHABLE, Gateway, groups_left_by, insist, stale_groups
 from components.core.redaction import redact
 from components.core.telemetry_settings import Settings
 
@@ -36,8 +35,6 @@ MAX_VALUES = 50
 """Distinct values that a task may give to one further label (a drop reason, a benchmark)."""
 OTHER = "other"
 CLEANING_S = 60.0
-LAST_WAIT_S = 8.0
-"""The end of a task waits so long for its last push, which is repeated meanwhile when the gateway does not answer in time."""
 
 _SAFE = re.compile(r"[\w .:/@+-]{1,64}")
 _seen: dict[str, set[str]] = {}
@@ -181,13 +178,16 @@ def run_end(run: str, *, failed: bool, seconds: float, folder: Path | None = Non
         settings = Settings.from_environment()
         if target := folder or settings.folder:
             _write(ended, target / "run.prom")
-        gateway = settings.gateway
-        if gateway:
-            gateway.update(ended, {"pipeline": labels["pipeline"]})
-            for group in groups_left_by(gateway.groups(), succeeded=not failed, **labels):
-                gateway.remove(group.labels)
+        if gateway := settings.gateway:
+            insist(lambda: _push_end(gateway, ended, failed, **labels), time.monotonic() + settings.last_wait_s)
     except (*UNREACHABLE, ParameterError) as error:
         _warn(error)
+
+
+def _push_end(gateway: Gateway, ended: Collector, failed: bool, pipeline: str, run: str) -> None:
+    gateway.update(ended, {"pipeline": pipeline})
+    for group in groups_left_by(gateway.groups(), pipeline, run, succeeded=not failed):
+        gateway.remove(group.labels)
 
 
 class _Publisher(threading.Thread):
@@ -210,21 +210,19 @@ class _Publisher(threading.Thread):
             # An end that comes while this round publishes is told in one more round.
             last = self._ended.is_set()
             self._try(self._write)
-            error = self._try(self._push)
-            if last and _timed_out(error) and time.monotonic() < self._deadline:
-                last = False
+            self._try(lambda: insist(self._push, self._deadline))
             self._ended.wait(self._settings.interval_s)
 
     def end(self, failed: bool) -> None:
         """Publish the task's end."""
         self._failed = failed
-        self._deadline = time.monotonic() + LAST_WAIT_S
+        self._deadline = time.monotonic() + self._settings.last_wait_s
         self._ended.set()
-        self.join(LAST_WAIT_S)
+        self.join(self._settings.last_wait_s)
         if self.is_alive():
             self._try(self._write)
 
-    def _try(self, publish: Callable[[], None]) -> Exception | None:
+    def _try(self, publish: Callable[[], None]) -> None:
         # The heartbeat goes on whatever happens, and a file that cannot be written keeps nothing from the gateway.
         try:
             publish()
@@ -232,8 +230,6 @@ class _Publisher(threading.Thread):
             if not self._warned:
                 self._warned = True
                 _warn(error)
-            return error
-        return None
 
     def _write(self) -> None:
         _observe(self._task, self._labels, ended=self._ended.is_set(), failed=self._failed)
@@ -259,10 +255,6 @@ class _Publisher(threading.Thread):
     def _outlives(self) -> bool:
         """Whether there is something to say that outlives the run: only a task that ended well can say it."""
         return self._ended.is_set() and not self._failed and any(metric.samples for metric in pipeline_registry.collect())
-
-
-def _timed_out(error: Exception | None) -> bool:
-    return isinstance(error, TimeoutError) or (isinstance(error, URLError) and isinstance(error.reason, TimeoutError))
 
 
 def _observe(task: StageRun, labels: dict[str, str], *, ended: bool, failed: bool) -> None:

@@ -5,6 +5,7 @@ Environment:
     TUTORLOOP_PUSHGATEWAY: Address of a Pushgateway (``http://host:port``); nothing is pushed when it is not set.
     TUTORLOOP_PUSHGATEWAY_USER, TUTORLOOP_PUSHGATEWAY_PASSWORD: For basic authentication there.
     TUTORLOOP_PUSH_INTERVAL_S: Seconds between two pushes, 5 when not set.
+    TUTORLOOP_PUSH_LAST_WAIT_S: Seconds that the end of a task, a run or a sync waits for a gateway that is too slow, 8 when not set.
     TUTORLOOP_RETRAINING_PERIOD_S: Seconds between two scheduled retrainings, for the alert that waits for the next one.
     TUTORLOOP_RUN, TUTORLOOP_PIPELINE: Values of the ``run`` and ``pipeline`` labels.
 """
@@ -27,6 +28,8 @@ class Settings:
     folder: Path | None
     gateway: Gateway | None
     interval_s: float
+    last_wait_s: float
+    """Longest time that an end waits for its last push, which is repeated meanwhile when the gateway does not answer in time."""
     period_s: float
     """Seconds between scheduled retrainings; 0 when not known."""
 
@@ -47,6 +50,7 @@ class Settings:
             folder=Path(folder) if folder else None,
             gateway=gateway,
             interval_s=_seconds_of("TUTORLOOP_PUSH_INTERVAL_S", 5.0),
+            last_wait_s=_seconds_of("TUTORLOOP_PUSH_LAST_WAIT_S", 8.0),
             period_s=_seconds_of("TUTORLOOP_RETRAINING_PERIOD_S", 0.0),
         )
 

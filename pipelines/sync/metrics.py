@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Gauge
 
 from components.core.errors import ParameterError
-from components.core.pushgateway import UNREACHABLE
+from components.core.pushgateway import UNREACHABLE, insist
 from components.core.redaction import redact
 from components.core.telemetry_settings import Settings
 from pipelines.schedules import Declared
@@ -28,11 +28,12 @@ def publish(schedules: Sequence[Declared], outcome: Outcome, *, failed: bool) ->
         failed: Whether it could not do all that it should.
     """
     try:
-        gateway = Settings.from_environment().gateway
-        if gateway is not None:
-            group, content = dataclasses.replace(gateway, job=JOB), _content(schedules, outcome, failed)
+        settings = Settings.from_environment()
+        if settings.gateway is not None:
+            group, content = dataclasses.replace(settings.gateway, job=JOB), _content(schedules, outcome, failed)
             # After a failed one, what it says nothing about stays: it does not know when the last good one was.
-            (group.update if failed else group.replace)(content, {})
+            push = group.update if failed else group.replace
+            insist(lambda: push(content, {}), time.monotonic() + settings.last_wait_s)
     except (*UNREACHABLE, ParameterError) as error:
         print(redact(f"metrics are not published: {error}"), file=sys.stderr, flush=True)
 

@@ -113,7 +113,7 @@ class Lab:
     def set_latency(self, seconds: float) -> None:
         """Let the teacher take so long for each answer from now on."""
         address = f"{self.teacher_url.removesuffix('/v1')}/admin/faults"
-        urllib.request.urlopen(address, msgspec.json.encode({"latency_s": seconds}), timeout=30).close()
+        _eventually(lambda: urllib.request.urlopen(address, msgspec.json.encode({"latency_s": seconds}), timeout=30).close(), self.teacher)
 
     def tasks(self, home: Path, function: str) -> list[Any]:
         """Running containers of a KFP function, of the runs in a home."""
@@ -183,6 +183,7 @@ def _s3_arguments(folder: Path) -> list[str]:
     return [
         *arguments,
         "-master.telemetry=false",
+        "-master.electionTimeout=1s",
         "-master.volumeSizeLimitMB=64",
         "-volume.max=1000",
         "-s3.port.iceberg=0",
@@ -206,7 +207,7 @@ def _binary(name: str) -> str:
     return found
 
 
-def _eventually(action: Callable[[], object], service: Service, seconds: float = 90) -> None:
+def _eventually(action: Callable[[], object], service: Service, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -20,8 +20,8 @@ from tests.local.command import digests, ledger, scores, until
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 
-SETTINGS = ("sft.epochs=6", "sft.checkpoint_seconds=0.5", "promotion.publish_rejected=true")
-"""Long enough to be killed after a checkpoint; published however so small a model does."""
+SETTINGS = ("sft.epochs=20", "sft.checkpoint_seconds=0.3", "sampling.batch_size=2", "promotion.publish_rejected=true")
+"""Long enough to be killed after a checkpoint and between two batches; published however so small a model does."""
 
 SHARDS, CONCURRENCY = 2, 16
 """Of the smoke profile: tasks that ask at once, and what each has in flight."""
@@ -106,8 +106,7 @@ def test_kills_and_outages_cost_time_and_nothing_else(lab: Lab, as_processes: Pa
     """SIGKILL to the containers of synthesis, SFT and sampling; teacher and store away for a minute: one run bears it all."""
     bucket = lab.new_bucket()
     before = lab.teacher_counts()
-    asked = before["received_by_task"].get("solve", 0)
-    # Synthesis must not be over before it is killed.
+    # Neither synthesis nor solving must be over before something is done to it.
     lab.set_latency(5)
     process = command.start(tmp_path, *in_containers(lab, bucket, "rounds=1"), environment=lab.environment())
 
@@ -120,16 +119,17 @@ def test_kills_and_outages_cost_time_and_nothing_else(lab: Lab, as_processes: Pa
 
     try:
         kill("synthesize", lambda: lab.teacher_counts()["paid"] > before["paid"] + 40)
-        lab.set_latency(LATENCY_S)
-        until(lambda: lab.tasks(tmp_path, "solve"), process, "solving ran")
-        # Solving must not be over before its services leave either.
-        lab.set_latency(5)
-        until(lambda: lab.teacher_counts()["received_by_task"].get("solve", 0) > asked, process, "it asked")
-        for service in (lab.teacher, lab.store):
-            service.leave()
-        time.sleep(60)
-        for service in (lab.teacher, lab.store):
-            service.come_back()
+        until(lambda: lab.tasks(tmp_path, "solve") and not lab.tasks(tmp_path, "synthesize"), process, "only solving was at work")
+        asked = lab.teacher_counts()["received"]
+        until(lambda: lab.teacher_counts()["received"] > asked, process, "solving asked")
+        services = (lab.teacher, lab.store)
+        try:
+            for service in services:
+                service.leave()
+            time.sleep(60)
+        finally:
+            for service in services:
+                service.come_back()
         lab.set_latency(LATENCY_S)
         kill("sft", lambda: any(key.endswith("/complete") for key in lab.keys(bucket)))
         kill("sample", lambda: re.search(r'progress .*"sampling M1"', command.log_of(tmp_path)))
@@ -151,13 +151,16 @@ def test_kills_and_outages_cost_time_and_nothing_else(lab: Lab, as_processes: Pa
 
 
 def _no_answer_was_paid_twice(lab: Lab, before: dict[str, Any], folder: Path) -> None:
-    """As many answers as the run holds, but for what could not arrive: what killed synthesis and cut off solving had in flight."""
+    """As many answers as the run holds, but for what killed synthesis and cut off solving had in flight.
+
+    What is killed may also have as many more replies that had arrived and were not stored yet.
+    """
     stored = sum(row.usage.requests for row in ledger(folder) if row.usage)
     paid = lab.teacher_counts()["paid"] - before["paid"]
     # What the killed attempts of synthesis had stored counts as answered from the store in the ledger; nothing else was paid.
     hits = sum(row.usage.cache_hits for row in ledger(folder) if row.usage and row.stage == "synthesis")
     in_flight = SHARDS * CONCURRENCY
-    assert stored < paid <= stored + hits + 2 * in_flight + 1, "one short request asks whether the teacher is there"
+    assert stored < paid <= stored + hits + 3 * in_flight + 1, "one short request asks whether the teacher is there"
 
 
 def test_too_little_memory_is_told_with_the_setting(lab: Lab, tmp_path: Path) -> None:

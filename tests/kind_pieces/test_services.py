@@ -48,7 +48,7 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]
 
 def test_a_runs_figures_and_a_failed_runs_alert_arrive(monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushgateway, "TIMEOUT_S", 60.0)
-    monkeypatch.setattr(telemetry, "LAST_WAIT_S", 120.0)
+    monkeypatch.setenv("TUTORLOOP_PUSH_LAST_WAIT_S", "120")
     monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", monitoring.gateway)
     monkeypatch.setenv("TUTORLOOP_PIPELINE", "orca-math-tiny")
     monkeypatch.setenv("TUTORLOOP_RUN", "run-1")

@@ -54,7 +54,9 @@ def log_of(home: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def kill_in_new_stage(process: subprocess.Popen[str], home: Path, known: set[str], before: set[str], timeout: float = 600) -> str | None:
+def kill_in_new_stage(
+    process: subprocess.Popen[str], home: Path, known: set[str], before: set[str], missed: set[str] | None = None, timeout: float = 600
+) -> str | None:
     """Kill the command with SIGKILL as soon as its log shows a stage at work that is not among ``known``.
 
     Args:
@@ -62,6 +64,7 @@ def kill_in_new_stage(process: subprocess.Popen[str], home: Path, known: set[str
         home: Its home.
         known: KFP names of stages, without the number that tells equal tasks apart.
         before: Names of the run folders that were there before it started.
+        missed: Further stages that were seen only with the first, or after the end, are added here: they may have ended before the kill.
         timeout: In seconds.
 
     Returns:
@@ -69,16 +72,21 @@ def kill_in_new_stage(process: subprocess.Popen[str], home: Path, known: set[str
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            return None
+        ended = process.poll() is not None
         latest_run = home / "latest"
         if latest_run.exists() and latest_run.resolve().name not in before:
-            for name in re.findall(r"Executing task '([^']+)'", log_of(home)):
-                stage = re.sub(r"(-\d+)+$", "", name)
-                if stage not in known:
-                    os.kill(process.pid, signal.SIGKILL)
-                    process.wait()
-                    return stage
+            seen = [re.sub(r"(-\d+)+$", "", name) for name in re.findall(r"Executing task '([^']+)'", log_of(home))]
+            new = [stage for stage in seen if stage not in known]
+            if new and not ended:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                if missed is not None:
+                    missed.update(new[1:])
+                return new[0]
+            if ended and missed is not None:
+                missed.update(new)
+        if ended:
+            return None
         time.sleep(0.05)
     raise AssertionError(f"the run neither ended nor started a new stage:\n{log_of(home)[-3000:]}")
 

@@ -51,7 +51,7 @@ def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def gateway(pushgateway: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A real one, with patience for it that outlasts a busy machine."""
     monkeypatch.setattr(gateway_module, "TIMEOUT_S", 60.0)
-    monkeypatch.setattr(telemetry, "LAST_WAIT_S", 120.0)
+    monkeypatch.setenv("TUTORLOOP_PUSH_LAST_WAIT_S", "120")
     monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", pushgateway)
     monkeypatch.setenv("TUTORLOOP_PUSH_INTERVAL_S", "0.05")
     return pushgateway
@@ -305,7 +305,7 @@ def publishing() -> bool:
 def test_a_gateway_that_hangs_does_not_hold_up_the_stage(metrics: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It accepts connections and never answers."""
     monkeypatch.setattr(gateway_module, "TIMEOUT_S", 60.0)
-    monkeypatch.setattr(telemetry, "LAST_WAIT_S", 0.2)
+    monkeypatch.setenv("TUTORLOOP_PUSH_LAST_WAIT_S", "0.2")
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", f"http://127.0.0.1:{server.getsockname()[1]}")
         with stage_run("seeds") as stage:
@@ -333,12 +333,27 @@ def test_the_last_push_is_repeated_when_the_gateway_is_too_slow(gateway: str, mo
     assert group_values(gateway)["tutorloop_stage_running"] == 0
 
 
+def test_the_end_of_a_run_is_pushed_again_when_the_gateway_is_too_slow(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[OSError] = [TimeoutError(), URLError(TimeoutError())]
+    update = gateway_module.Gateway.update
+
+    def overtaxed(self: gateway_module.Gateway, content: Any, key: Any) -> None:
+        if errors:
+            raise errors.pop()
+        update(self, content, key)
+
+    monkeypatch.setattr(gateway_module.Gateway, "update", overtaxed)
+    telemetry.run_end("run-1", failed=True, seconds=1.0)
+    [group] = pushed(gateway)
+    assert group["tutorloop_run_failed"]["metrics"][0]["value"] == "1"
+
+
 def test_a_gateway_that_stays_too_slow_is_given_up(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def overtaxed(*ignored: Any) -> None:
         time.sleep(0.01)
         raise TimeoutError
 
-    monkeypatch.setattr(telemetry, "LAST_WAIT_S", 0.2)
+    monkeypatch.setenv("TUTORLOOP_PUSH_LAST_WAIT_S", "0.2")
     monkeypatch.setattr(gateway_module.Gateway, "replace", overtaxed)
     with stage_run("seeds"):
         pass

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.core.errors import StoreError
+from components.core.errors import StoreError, reason_of
 from components.core.store import KeysRefusedError, Store
 from components.teacher.responses.catalog import Catalog
 from components.teacher.responses.index import SUFFIX, encode_index, entries_of
@@ -115,7 +115,7 @@ class ObjectWriter(Writer):
         except OSError as error:
             os.ftruncate(batch.descriptor, offset)
             raise StoreError(
-                f"{batch.path}: a reply cannot be stored ({error.strerror})",
+                f"{batch.path}: a reply cannot be stored ({reason_of(error)})",
                 "free space for temporary files, then run again; all earlier replies are kept",
             ) from error
         small = batch.objects[-1]

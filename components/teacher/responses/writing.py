@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from components.core.errors import StoreError
+from components.core.errors import StoreError, reason_of
 from components.core.store import FolderStore
 from components.teacher.responses.catalog import Catalog
 from components.teacher.responses.index import SUFFIX, encode_index, entries_of
@@ -87,7 +87,7 @@ class FileWriter(Writer):
             self._size = os.fstat(self._descriptor).st_size
             assert self._segment is not None
             raise StoreError(
-                f"{self._store.root / self._segment.name}: a reply cannot be stored ({error.strerror})",
+                f"{self._store.root / self._segment.name}: a reply cannot be stored ({reason_of(error)})",
                 "free space, then run again; all earlier replies are kept",
             ) from error
         self._size += len(data)
@@ -104,7 +104,7 @@ class FileWriter(Writer):
                 continue
             except OSError as error:
                 raise StoreError(
-                    f"{path}: replies cannot be stored ({error.strerror})", "make the folder writable, or name another store"
+                    f"{path}: replies cannot be stored ({reason_of(error)})", "make the folder writable, or name another store"
                 ) from error
             break
         with suppress(OSError):
