@@ -8,7 +8,6 @@ bucket, where nothing can grow, an entry is an object whose name is the next num
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import math
 import os
@@ -19,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from components.core.errors import StoreError, reason_of
 from components.core.store import FolderStore, MissingKeyError, Store
+from components.core.whole_files import append_whole
 
 CHECKPOINT_EVERY = 64
 """Entries of a bucket's log from one that repeats all that still matters to the next: a new reader starts there."""
@@ -141,9 +141,7 @@ class _FileLog(SharedLog):
                 os.ftruncate(self._descriptor, 0)
                 size = self._position = 0
             line = entry + b"\n"
-            if os.write(self._descriptor, line) < len(line):
-                os.ftruncate(self._descriptor, size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append_whole(self._descriptor, line, size)
             self._go_on(line)
         return True
 

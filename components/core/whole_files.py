@@ -1,7 +1,9 @@
-"""Files that are there whole or not at all: written under a temporary name, then renamed."""
+"""Files that are there whole or not at all, written under a temporary name, then renamed; and ends of files, likewise."""
 
 from __future__ import annotations
 
+import errno
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,25 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def append_whole(descriptor: int, data: bytes, size: int) -> None:
+    """Append to a file; when it does not fit, what came of it is cut off again.
+
+    Args:
+        descriptor: Opened for appending; nobody else appends meanwhile.
+        data: What to append.
+        size: How long the file is, in bytes.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    try:
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
 
 
 def is_temporary(path: Path) -> bool:

@@ -316,36 +316,53 @@ def test_a_gateway_that_hangs_does_not_hold_up_the_stage(metrics: Path, monkeypa
     wait_until(lambda: not publishing())
 
 
-def test_the_last_push_is_repeated_when_the_gateway_is_too_slow(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUTORLOOP_PUSH_INTERVAL_S", "3600")
+@pytest.fixture
+def time_outs(monkeypatch: pytest.MonkeyPatch) -> list[OSError]:
+    """As long as there are some, the gateway's calls raise them instead of doing their work."""
     errors: list[OSError] = []
-    replace = gateway_module.Gateway.replace
 
-    def overtaxed(self: gateway_module.Gateway, content: Any, key: Any) -> None:
-        if errors:
-            raise errors.pop()
-        replace(self, content, key)
+    def overtaxed(call: Any) -> Any:
+        def attempt(*arguments: Any) -> None:
+            if errors:
+                raise errors.pop()
+            call(*arguments)
 
-    monkeypatch.setattr(gateway_module.Gateway, "replace", overtaxed)
+        return attempt
+
+    for name in ("replace", "update"):
+        monkeypatch.setattr(gateway_module.Gateway, name, overtaxed(getattr(gateway_module.Gateway, name)))
+    return errors
+
+
+SLOW = (TimeoutError(), URLError(TimeoutError()))
+
+
+def test_the_last_push_is_repeated_when_the_gateway_is_too_slow(
+    gateway: str, time_outs: list[OSError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTORLOOP_PUSH_INTERVAL_S", "3600")
     with stage_run("seeds"):
         wait_until(lambda: pushed(gateway))
-        errors += [TimeoutError(), URLError(TimeoutError())]
+        time_outs += SLOW
     assert group_values(gateway)["tutorloop_stage_running"] == 0
 
 
-def test_the_end_of_a_run_is_pushed_again_when_the_gateway_is_too_slow(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    errors: list[OSError] = [TimeoutError(), URLError(TimeoutError())]
-    update = gateway_module.Gateway.update
-
-    def overtaxed(self: gateway_module.Gateway, content: Any, key: Any) -> None:
-        if errors:
-            raise errors.pop()
-        update(self, content, key)
-
-    monkeypatch.setattr(gateway_module.Gateway, "update", overtaxed)
+def test_the_end_of_a_run_is_pushed_again_when_the_gateway_is_too_slow(gateway: str, time_outs: list[OSError]) -> None:
+    time_outs += SLOW
     telemetry.run_end("run-1", failed=True, seconds=1.0)
     [group] = pushed(gateway)
     assert group["tutorloop_run_failed"]["metrics"][0]["value"] == "1"
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_end_of_a_sync_is_pushed_again_when_the_gateway_is_too_slow(gateway: str, time_outs: list[OSError], failed: bool) -> None:
+    from pipelines.sync.metrics import publish as publish_sync
+    from pipelines.sync.reconcile import Outcome
+
+    time_outs += SLOW
+    publish_sync([], Outcome(), failed=failed)
+    [group] = pushed(gateway)
+    assert group["tutorloop_sync_failed"]["metrics"][0]["value"] == str(int(failed))
 
 
 def test_a_gateway_that_stays_too_slow_is_given_up(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import os
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from components.core.errors import StoreError, reason_of
 from components.core.store import KeysRefusedError, Store
+from components.core.whole_files import append_whole
 from components.teacher.responses.catalog import Catalog
 from components.teacher.responses.index import SUFFIX, encode_index, entries_of
 from components.teacher.responses.lines import Entry, encode_pack_head
@@ -110,10 +110,8 @@ class ObjectWriter(Writer):
                 batch.objects.append(_Small())
         offset = batch.size
         try:
-            if os.write(batch.descriptor, data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append_whole(batch.descriptor, data, offset)
         except OSError as error:
-            os.ftruncate(batch.descriptor, offset)
             raise StoreError(
                 f"{batch.path}: a reply cannot be stored ({reason_of(error)})",
                 "free space for temporary files, then run again; all earlier replies are kept",

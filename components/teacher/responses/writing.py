@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from abc import ABC, abstractmethod
@@ -11,6 +10,7 @@ from contextlib import suppress
 
 from components.core.errors import StoreError, reason_of
 from components.core.store import FolderStore
+from components.core.whole_files import append_whole
 from components.teacher.responses.catalog import Catalog
 from components.teacher.responses.index import SUFFIX, encode_index, entries_of
 from components.teacher.responses.lines import Entry
@@ -77,13 +77,9 @@ class FileWriter(Writer):
 
     def _append(self, data: bytes) -> None:
         try:
-            written = os.write(self._descriptor, data)
-            if written < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append_whole(self._descriptor, data, self._size)
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._descriptor, self._size)
-            # Where that fails too, the next line stands after half a one: readers find it, and the offsets hold.
+            # Longer than before where it could not be cut off again: the offsets of what follows hold all the same.
             self._size = os.fstat(self._descriptor).st_size
             assert self._segment is not None
             raise StoreError(
