@@ -12,6 +12,7 @@ import click
 from components.core import data_folder
 from components.core.stage import readable_errors
 from components.core.store import is_remote
+from pipelines.cli_cluster import keep_records, submit, watch
 from pipelines.cli_images import compile_package, images, release
 from pipelines.cli_store import store
 from pipelines.cli_sync import sync
@@ -31,6 +32,9 @@ cli.add_command(compile_package)
 cli.add_command(store)
 cli.add_command(sync)
 cli.add_command(release)
+cli.add_command(submit)
+cli.add_command(watch)
+cli.add_command(keep_records)
 
 
 def _data(context: click.Context, option: click.Parameter, uri: str | None) -> str | None:

@@ -40,10 +40,10 @@ def sync(
     patience: float,
 ) -> None:
     """Make Kubeflow's pipelines and recurring runs agree with folders of schedules and packages."""
+    from pipelines.kubeflow.client import Kubeflow
+    from pipelines.kubeflow.packages import read_packages
     from pipelines.schedules import read_folder
     from pipelines.sync import metrics
-    from pipelines.sync.kubeflow import Kubeflow
-    from pipelines.sync.packages import read_packages
     from pipelines.sync.reconcile import Sync
 
     if exit_code and not dry_run:

@@ -1,7 +1,8 @@
 """``run.json``: what a run was asked to do, what it did and what came out.
 
 A run's record is a folder of its own in the home of all runs, on this machine or in an object store: ``run.json`` with report, figures,
-ledger and card beside it. The run's own tasks open, fill and close it; a command line that watches the run adds what only it can know.
+ledger and card beside it. The run's own tasks open, fill and close it; whoever watches the run adds what only they can know, above all
+that and why it failed.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
     seconds_by_stage: dict[str, float] = {}
     promotion: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
+    links: dict[str, str] = {}
+    """Where else the run is shown: ``kubeflow`` is its page there."""
 
 
 def now() -> str:
@@ -87,6 +90,16 @@ def folder_of(records: str) -> str:
         records: URI of the home of all runs.
     """
     return f"{records.rstrip('/')}/{run_name()}"
+
+
+def links_of(run: str) -> dict[str, str]:
+    """Where else a run is shown, as far as the environment (``TUTORLOOP_KUBEFLOW_URL``) says where that is.
+
+    Args:
+        run: Id of the run.
+    """
+    host = os.environ.get("TUTORLOOP_KUBEFLOW_URL", "").rstrip("/")
+    return {"kubeflow": f"{host}/#/runs/details/{run}"} if host else {}
 
 
 def _encoded(record: RunRecord) -> bytes:
@@ -132,7 +145,16 @@ def has_results(folder: str | Path) -> bool:
         return False
 
 
-def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage: str = "", metrics: Path | None = None) -> RunRecord:
+def finish(
+    folder: str | Path,
+    *,
+    succeeded: bool,
+    error: str = "",
+    failed_stage: str = "",
+    metrics: Path | None = None,
+    run: str = "",
+    pipeline: str = "",
+) -> RunRecord:
     """Note how a run ended. Said twice, it is published once, and what the second knows better counts.
 
     Args:
@@ -141,6 +163,8 @@ def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage
         error: What went wrong.
         failed_stage: Name of the task that failed.
         metrics: Folder for the text file with the run's metrics; that of the environment when None.
+        run: Id of the run, for one that has no record yet; that of the environment when empty.
+        pipeline: Name of its pipeline in the metrics; that of the environment when empty.
 
     Raises:
         StoreError: The folder cannot be read or written.
@@ -149,19 +173,21 @@ def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage
         before = read(folder)
     except InputError:
         # Its first task never came to work.
-        before = RunRecord(id=run_name(), profile="", status=RUNNING, started_at=now())
+        before = RunRecord(id=run or run_name(), profile="", status=RUNNING, started_at=now())
     status = SUCCEEDED if succeeded else FAILED
     started = datetime.datetime.fromisoformat(before.started_at)
+    known = before.seconds if before.status == status else 0.0
     record = msgspec.structs.replace(
         before,
         status=status,
-        seconds=before.seconds or round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
+        seconds=known or round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
         error="" if succeeded else error or before.error,
         failed_stage="" if succeeded else failed_stage or before.failed_stage,
+        links=before.links or links_of(before.id),
     )
     if before.status != status:
         # First, so that who is killed in between and tried again tells it twice rather than never.
-        telemetry.run_end(record.id, failed=not succeeded, seconds=record.seconds, folder=metrics)
+        telemetry.run_end(record.id, failed=not succeeded, seconds=record.seconds, folder=metrics, pipeline=pipeline)
     write(record, folder)
     return record
 

@@ -159,7 +159,7 @@ def good_retraining(task: StageRun, *, candidate: float | None, champion: float 
             gauge.labels(**labels).set(value)
 
 
-def run_end(run: str, *, failed: bool, seconds: float, folder: Path | None = None) -> None:
+def run_end(run: str, *, failed: bool, seconds: float, folder: Path | None = None, pipeline: str = "") -> None:
     """Publish how a run ended; for what outlives its stages, since a task that was killed cannot tell.
 
     Args:
@@ -167,8 +167,9 @@ def run_end(run: str, *, failed: bool, seconds: float, folder: Path | None = Non
         failed: Whether it ended with an error.
         seconds: Wall time of the run.
         folder: Where ``run.prom`` is written; the folder of the environment when None.
+        pipeline: Value of the ``pipeline`` label; that of the environment when empty.
     """
-    labels, ended = {"pipeline": pipeline_label(), "run": run}, CollectorRegistry()
+    labels, ended = {"pipeline": pipeline or pipeline_label(), "run": run}, CollectorRegistry()
     for name, text, value in (
         ("failed", "1 when the pipeline's last run ended with an error", float(failed)),
         ("seconds", "Wall time of the pipeline's last run", seconds),

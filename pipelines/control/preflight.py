@@ -52,6 +52,7 @@ def run(given: Mapping[str, Any]) -> None:
         started_at=run_record.now(),
         parameters={"rounds": given["rounds"], "seed": given["seed"], "sections": {name: given[name] for name in SECTIONS}},
         pipeline_digest=str(given["pipeline_digest"]),
+        links=run_record.links_of(run_record.run_name()),
     )
     # First of all: what follows may fail, and its failure belongs into the record.
     run_record.begin(record, run_record.folder_of(str(given["records"])))

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from components.core.errors import TutorLoopError
+from pipelines.kubeflow.calls import KubeflowError, UnreachableError
+from pipelines.kubeflow.client import Kubeflow
+from pipelines.kubeflow.packages import Package
+from pipelines.kubeflow.records import Experiment, RecurringRun
+from pipelines.kubeflow.versions import NOT_YET, Versions
 from pipelines.schedules import Declared, Schedule
 from pipelines.sync import wanted
-from pipelines.sync.calls import KubeflowError, UnreachableError
-from pipelines.sync.kubeflow import Kubeflow
-from pipelines.sync.packages import Package
-from pipelines.sync.records import Experiment, RecurringRun
-from pipelines.sync.versions import NOT_YET, Versions
 
 T = TypeVar("T")
 

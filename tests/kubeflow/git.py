@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from pipelines.cli import cli
 from pipelines.compile import COMPILED
-from pipelines.sync.packages import Package, read_package
+from pipelines.kubeflow.packages import Package, read_package
 
 STORES = {"responses": "s3://responses", "checkpoints": "s3://artifacts/checkpoints", "models": "s3://models"}
 

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.core import pushgateway
-from pipelines.sync import calls
+from pipelines.kubeflow import calls
 from tests import prometheus
 from tests.kubeflow.cluster import Refusal
 from tests.kubeflow.git import Git

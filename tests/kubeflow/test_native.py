@@ -8,8 +8,8 @@ import yaml
 from components.core.errors import InputError
 from pipelines.compile import COMPILED
 from pipelines.images import resolve
+from pipelines.kubeflow.packages import read_package
 from pipelines.native import native_manifests
-from pipelines.sync.packages import read_package
 from tests.kubeflow.git import Git
 
 

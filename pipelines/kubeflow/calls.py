@@ -84,7 +84,7 @@ class Caller:
                 raise UnreachableError(
                     f"Kubeflow at {self._host} is away; tried to {what} for {self._patience_s:g} s, the last answer: {reason}",
                     "see whether the API server (deployment ml-pipeline) runs and --host is its address; what was done is kept, "
-                    "and the next sync goes on from there",
+                    "and the same command goes on from there",
                 )
             time.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_S)
@@ -93,8 +93,8 @@ class Caller:
         kinds: dict[int, tuple[type[KubeflowError], str]] = {
             401: (KubeflowError, "give a token that Kubeflow accepts with --token-file"),
             403: (KubeflowError, "let the service account do this in the namespace, or name another one with --namespace"),
-            NOT_FOUND: (MissingError, "sync again; if it stays away, see whether --host is the address of the Kubeflow Pipelines API"),
-            EXISTS: (ExistsError, "sync again"),
+            NOT_FOUND: (MissingError, "do it again; if it stays away, see whether --host is the address of the Kubeflow Pipelines API"),
+            EXISTS: (ExistsError, "do it again"),
         }
         kind, hint = kinds.get(error.status, (KubeflowError, "see the log of the API server (deployment ml-pipeline)"))
         return kind(f"Kubeflow at {self._host} does not {what} ({error.status}): {message(error)}", hint)

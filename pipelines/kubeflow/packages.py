@@ -29,6 +29,7 @@ class Package:
         digest: SHA-256 of the text.
         inputs: Parameter name to whether a run has to be given it.
         profile: Name of the profile that it was compiled for; empty when it does not say.
+        records: Home of the records of its runs that are not given another; empty when it does not say.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Package:
     digest: str
     inputs: Mapping[str, bool]
     profile: str = ""
+    records: str = ""
 
     @property
     def version(self) -> str:
@@ -90,7 +92,8 @@ def read_package(path: Path) -> Package:
         description = str(spec["pipelineInfo"].get("description", ""))
         inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         profile = str(inputs.get("profile", {}).get("defaultValue", ""))
+        records = str(inputs.get("records", {}).get("defaultValue", ""))
         required = {name: not (item.get("isOptional") or "defaultValue" in item) for name, item in inputs.items()}
     except (yaml.YAMLError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"not a compiled pipeline: {type(error).__name__} {error}", path, hint=again) from error
-    return Package(path.stem, description, text, package_digest(text), required, profile)
+    return Package(path.stem, description, text, package_digest(text), required, profile, records)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from pipelines.sync.calls import MissingError
-from pipelines.sync.kubeflow import Kubeflow
-from pipelines.sync.packages import Package
-from pipelines.sync.records import Version
+from pipelines.kubeflow.calls import MissingError
+from pipelines.kubeflow.client import Kubeflow
+from pipelines.kubeflow.packages import Package
+from pipelines.kubeflow.records import Version
 
 TICK_S = 1.1
 """Kubeflow tells by whole seconds which version is the newest."""

@@ -1,4 +1,4 @@
-"""What a sync needs of the Kubeflow Pipelines API (v2beta1), with the generated client.
+"""What is needed of the Kubeflow Pipelines API (v2beta1), with the generated client.
 
 ``kfp.Client`` is not used: it cannot create a recurring run without a pinned version, nor say what becomes of the workflows of one that
 is deleted, and it waits a second to be imported.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import kfp_server_api as api
 
 from components.core.errors import InputError
-from pipelines.sync import records
-from pipelines.sync.calls import Caller, MissingError
-from pipelines.sync.records import Experiment, RecurringRun, Version
+from pipelines.kubeflow import records
+from pipelines.kubeflow.calls import Caller, MissingError
+from pipelines.kubeflow.records import Experiment, RecurringRun, Version
 
 PAGE = 100
 TIMEOUT_S = (10.0, 60.0)
@@ -48,6 +49,7 @@ class Kubeflow:
         self._pipelines = api.PipelineServiceApi(client)
         self._uploads = api.PipelineUploadServiceApi(client)
         self._recurring = api.RecurringRunServiceApi(client)
+        self._runs = api.RunServiceApi(client)
         self._namespace = {"namespace": namespace} if namespace else {}
         self._call = Caller(host, patience_s)
 
@@ -56,9 +58,9 @@ class Kubeflow:
         listed = self._call(f"list the experiment {name}", lambda: self._find_experiment(name))
         return next(iter(listed), None)
 
-    def create_experiment(self, name: str) -> Experiment:
+    def create_experiment(self, name: str, description: str = "Retraining from Git") -> Experiment:
         """Make an experiment."""
-        body = api.V2beta1Experiment(display_name=name, description="Retraining from Git", **self._namespace)
+        body = api.V2beta1Experiment(display_name=name, description=description, **self._namespace)
 
         def create() -> Experiment:
             return records.experiment(self._experiments.experiment_service_create_experiment(body, _request_timeout=TIMEOUT_S))
@@ -144,6 +146,49 @@ class Kubeflow:
                 return next(iter(self._find_versions(pipeline, filter=_equals("name", name))), None)
 
             return self._call(f"take the version {name}", upload, found)
+
+    def create_run(
+        self, name: str, experiment: str, pipeline: str, version: str, parameters: Mapping[str, Any], service_account: str
+    ) -> str:
+        """Start a run of a pipeline's version, once even when the answer gets lost.
+
+        Args:
+            name: Shown for the run.
+            experiment: Id of its experiment.
+            pipeline: Id of its pipeline.
+            version: Id of the version.
+            parameters: What differs from the version's defaults.
+            service_account: Of its pods; empty for Kubeflow's own.
+
+        Returns:
+            Its id.
+        """
+        # Runs have no name of their own that could be taken only once.
+        mark = f"submission={uuid.uuid4()}"
+        body = api.V2beta1Run(
+            display_name=name,
+            description=mark,
+            experiment_id=experiment,
+            pipeline_version_reference=api.V2beta1PipelineVersionReference(pipeline_id=pipeline, pipeline_version_id=version),
+            runtime_config=api.V2beta1RuntimeConfig(parameters=dict(parameters)),
+            service_account=service_account or None,
+        )
+        tries = 0
+
+        def create() -> str:
+            nonlocal tries
+            tries += 1
+            if tries > 1 and (made := self._find_run(mark)):
+                return made
+            return records.known(self._runs.run_service_create_run(body, _request_timeout=TIMEOUT_S).run_id)
+
+        return self._call(f"start the run {name}", create)
+
+    def _find_run(self, mark: str) -> str | None:
+        found = self._runs.run_service_list_runs(
+            filter=_equals("description", mark), page_size=PAGE, _request_timeout=TIMEOUT_S, **self._namespace
+        )
+        return next((records.known(run.run_id) for run in found.runs or []), None)
 
     def recurring_runs(self) -> list[RecurringRun]:
         """All recurring runs of the installation, or of the namespace."""

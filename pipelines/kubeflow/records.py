@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.sync.calls import KubeflowError
+from pipelines.kubeflow.calls import KubeflowError
 
 
 @dataclass(frozen=True)
