@@ -22,6 +22,11 @@ JOB_FIELDS = {
     "trigger", "mode", "no_catchup", "namespace", "experiment_id", "recurring_run_id", "pipeline_spec", "status",
     "created_at", "updated_at", "error", "plugins_input",
 }  # fmt: skip
+RUN_FIELDS = {
+    "display_name", "description", "pipeline_version_reference", "runtime_config", "service_account", "experiment_id", "run_id",
+    "state", "storage_state", "error", "run_details", "state_history", "recurring_run_id", "created_at", "scheduled_at", "finished_at",
+    "pipeline_spec", "plugins_input", "plugins_output",
+}  # fmt: skip
 TEXT_COLUMN = 255
 """Columns without a size of their own are VARCHAR(255) in MySQL, which refuses more."""
 
@@ -65,6 +70,7 @@ class Cluster:
     scheduled: dict[str, bool] = field(default_factory=dict)
     workflows: list[Workflow] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def _new(self) -> tuple[str, int]:
         if not self.frozen:
@@ -169,6 +175,27 @@ class Cluster:
         }
         self._watch()
         return self.jobs[key]
+
+    def create_run(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        if unknown := set(body) - RUN_FIELDS:
+            raise Refusal(400, f'proto: unknown field "{unknown.pop()}"')
+        if not body.get("display_name"):
+            raise Refusal(400, "The run name is empty. Please specify a valid name")
+        self.get(self.experiments, body.get("experiment_id", ""), "Experiment")
+        reference = body["pipeline_version_reference"]
+        used = self.get(self.versions, reference["pipeline_version_id"], "PipelineVersion")
+        parameters = _as_protobuf(body.get("runtime_config", {}).get("parameters", {}))
+        _check_inputs(used["pipeline_spec"], parameters)
+        key, now = self._new()
+        kept = {name: body.get(name, "") for name in ("display_name", "description", "experiment_id", "service_account")}
+        self.runs[key] = {
+            "run_id": key,
+            **kept,
+            "pipeline_version_reference": dict(reference),
+            "runtime_config": {"parameters": parameters},
+            "created_at": now,
+        }
+        return self.runs[key]
 
     def set_mode(self, key: str, enabled: bool) -> dict[str, Any]:
         job = self.get(self.jobs, key, "Job")

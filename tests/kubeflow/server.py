@@ -24,8 +24,15 @@ COLUMNS = {
     "pipelines": {"name": "name", "display_name": "display_name", "created_at": "created_at", "pipeline_id": "pipeline_id"},
     "versions": {"name": "name", "display_name": "display_name", "created_at": "created_at", "description": "description"},
     "jobs": {"name": "display_name", "display_name": "display_name", "created_at": "created_at", "description": "description"},
+    "runs": {"name": "display_name", "display_name": "display_name", "created_at": "created_at", "description": "description"},
 }
-KEYS = {"experiments": "experiment_id", "pipelines": "pipeline_id", "versions": "pipeline_version_id", "jobs": "recurring_run_id"}
+KEYS = {
+    "experiments": "experiment_id",
+    "pipelines": "pipeline_id",
+    "versions": "pipeline_version_id",
+    "jobs": "recurring_run_id",
+    "runs": "run_id",
+}
 
 
 @dataclass
@@ -185,8 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "DELETE", "recurringruns", _, _:
                 return cluster.delete_job(key, query.get("propagation_policy", ""))
             case "GET", "runs", "", _:
-                rows = [{"run_id": item.id, "recurring_run_id": item.recurring_run} for item in cluster.workflows]
-                return {"runs": rows, "total_size": len(rows)}
+                rows = [{"run_id": item.id, "recurring_run_id": item.recurring_run, "created_at": 0} for item in cluster.workflows]
+                return self._list("runs", [*rows, *cluster.runs.values()], query, "runs")
+            case "POST", "runs", "", _:
+                return cluster.create_run(given)
         raise Refusal(404, "Not Found")
 
     def _uploaded(self, body: bytes) -> str:

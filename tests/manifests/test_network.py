@@ -30,6 +30,8 @@ FLOWS: set[tuple[str, str, int]] = {
     ("tutorloop-sync-drift", "ml-pipeline", 8888),
     ("tutorloop-sync", "pushgateway", 9091),
     ("tutorloop-sync-drift", "pushgateway", 9091),
+    ("tutorloop-runs", "minio", 9000),
+    ("tutorloop-runs", "pushgateway", 9091),
     ("prometheus", "pushgateway", 9091),
     ("prometheus", "alertmanager", 9093),
     ("prometheus", "minio", 9000),

@@ -39,6 +39,11 @@ USES: dict[tuple[str, str, str, str], dict[str, str]] = {
         "get": "sft and preference_tuning: their own pod, whose settings the nodes are given",
         "list": "the same: which node failed",
     },
+    ("tutorloop-runs", "argoproj.io", "workflows", ""): {
+        "list": "the keeper of records (pipelines/kubeflow): which runs there are",
+        "watch": "the same: how they end",
+    },
+    ("tutorloop-runs", "", "pods/log", ""): {"get": "the keeper of records: what the pod that failed said"},
     ("tutorloop-trainjobs", "", "pods/log", ""): {"get": "sft and preference_tuning: what the node that failed said"},
 }
 """Every right of ours with its user; a new right needs a line here, and a line without a right goes."""
@@ -105,19 +110,30 @@ RESOURCES = {
     "namespaced_pod_log": ("", "pods/log"),
     "namespaced_resource_quota": ("", "resourcequotas"),
     "node": ("", "nodes"),
-    "namespaced_custom_object": ("trainer.kubeflow.org", "trainjobs"),
 }
 """What a method of the Kubernetes client ends in, and what it is called on."""
+
+CUSTOM = {"trainer.kubeflow.org": "trainjobs", "argoproj.io": "workflows"}
+"""Groups of custom objects, of which a module of ours uses one, and their resource."""
 
 CALL = re.compile(r"\.(read|get|list|create|delete|patch|replace|watch)_((?:namespaced|cluster)_\w+|node)\b")
 
 
 def _called() -> set[tuple[str, str, str]]:
     """Group, resource and verb of every call of the Kubernetes client in our code."""
-    calls = {
-        call for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py") for call in CALL.findall(path.read_text())
-    }
-    return {(*RESOURCES[target], "get" if verb == "read" else verb) for verb, target in calls}
+    found = set()
+    for path in (path for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py")):
+        text = path.read_text()
+        for verb, target in CALL.findall(text):
+            if target == "namespaced_custom_object":
+                [group] = [group for group in CUSTOM if f'"{group}"' in text]
+                resource = (group, CUSTOM[group])
+                # A watch is a list that does not end.
+                found |= {(*resource, "watch")} if "watch=True" in text else set()
+            else:
+                resource = RESOURCES[target]
+            found.add((*resource, "get" if verb == "read" else verb))
+    return found
 
 
 def test_our_rights_are_what_our_code_calls() -> None:
