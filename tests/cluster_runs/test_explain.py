@@ -120,11 +120,21 @@ def silent(workflow: ArgoWorkflow) -> dict[str, str]:
 CASES: dict[str, tuple[Callable[[ArgoWorkflow], dict[str, str]], list[str]]] = {
     "A3: one artifact twice": (
         broken_driver,
-        ["the driver of Practice round 1 failed (pod orca-math-6f1d2-system-dag-driver-", "AlreadyExists desc = Given event already exists", "under two names"],
+        [
+            "the driver of Practice round 1 failed (pod orca-math-6f1d2-system-dag-driver-",
+            "AlreadyExists desc = Given event already exists",
+            "under two names",
+        ],
     ),
-    "F4: partly cached": (broken_gather, ["Practice round 1 / gather failed (pod", "failed to get bucket", "until all of them come from the cache"]),
+    "F4: partly cached": (
+        broken_gather,
+        ["Practice round 1 / gather failed (pod", "failed to get bucket", "until all of them come from the cache"],
+    ),
     "memory of a shard": (broken_shard, ["Practice round 1 / sample [shard 1] failed", "OOMKilled", "sampling 44/96", "cluster.pods"]),
-    "C7: a task's own words": (broken_task, ["build-preferences failed", "error in preferences: no problem", "what to do: sample more often"]),
+    "C7: a task's own words": (
+        broken_task,
+        ["build-preferences failed", "error in preferences: no problem", "what to do: sample more often"],
+    ),
     "C1: too long": (too_long, ["the run failed: workflow is longer than", "MAX_WORKFLOW_SIZE", "fewer shards"]),
     "ended in Kubeflow": (terminated, ["it was ended by hand", "start the same run again"]),
     "ended in Argo": (stopped, ["it was ended by hand (Stopped with strategy 'Terminate')"]),
@@ -132,7 +142,7 @@ CASES: dict[str, tuple[Callable[[ArgoWorkflow], dict[str, str]], list[str]]] = {
     "a lost driver": (lost_driver, ["the driver of sft failed", "pod deleted", "its node was lost or drained"]),
     "no image": (no_image, ["sft failed", "ErrImagePull", "the image cannot be pulled"]),
     "nothing is said": (silent, ["the run failed: Argo says Error and no more"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,9 @@ from components.core.store import open_store
 from pipelines import run_record
 from pipelines.run_record import RunRecord
 from tests.argo_workflow import ArgoWorkflow
-from tests.conftest import ROOT
 from tests.cluster_runs import gateway as gateways
 from tests.cluster_runs.gateway import Gateway
+from tests.conftest import ROOT
 from tests.s3 import s3_bucket, s3_server
 from tests.waiting import wait_until
 from tests.workflows_double import Workflows, serving
@@ -81,9 +82,9 @@ class Keepers:
         """Of a run's record."""
         return f"{self.records}/{run}"
 
-    def begin(self, run: str, **more: object) -> None:
+    def begin(self, run: str, **more: Any) -> None:
         """What the first task of a run does."""
-        record = RunRecord(id=run, profile="tiny", status=run_record.RUNNING, started_at="2025-12-01T02:00:00+00:00", **more)  # type: ignore[arg-type]
+        record = RunRecord(id=run, profile="tiny", status=run_record.RUNNING, started_at="2025-12-01T02:00:00+00:00", **more)
         run_record.begin(record, self.folder(run))
 
     def status(self, run: str) -> str:
@@ -111,9 +112,9 @@ def keepers(tmp_path: Path) -> Iterator[Keepers]:
         made.kill()
 
 
-def new(**more: object) -> ArgoWorkflow:
+def new(**more: Any) -> ArgoWorkflow:
     """A workflow whose records are where the keeper's are."""
-    return ArgoWorkflow(str(uuid.uuid4()), **{"records": "", **more})  # type: ignore[arg-type]
+    return ArgoWorkflow(str(uuid.uuid4()), **{"records": "", **more})
 
 
 def fail(keepers: Keepers, workflow: ArgoWorkflow) -> None:
@@ -167,13 +168,13 @@ def test_a_run_of_a_lost_log_is_explained_by_what_its_task_left(keepers: Keepers
     ],
 )
 def test_how_a_run_is_closed(
-    keepers: Keepers, begun: dict[str, object] | None, kept: bool, phase: str, status: str, ends: list[float]
+    keepers: Keepers, begun: dict[str, Any] | None, kept: bool, phase: str, status: str, ends: list[float]
 ) -> None:
     workflow = new()
     if begun is not None:
         record = RunRecord(
             **{"id": workflow.run, "profile": "tiny", "status": "running", "started_at": "2025-12-01T02:00:00+00:00", **begun}
-        )  # type: ignore[arg-type]
+        )
         run_record.begin(record, keepers.folder(workflow.run))
     workflow.end(phase)
     keepers.double.put(workflow.object())
