@@ -1,7 +1,8 @@
 """``run.json``: what a run was asked to do, what it did and what came out.
 
 A run's record is a folder of its own in the home of all runs, on this machine or in an object store: ``run.json`` with report, figures,
-ledger and card beside it. The run's own tasks open, fill and close it; a command line that watches the run adds what only it can know.
+ledger and card beside it. The run's own tasks open, fill and close it; whoever watches the run adds what only they can know, above all
+that and why it failed.
 """
 
 from __future__ import annotations
@@ -152,10 +153,11 @@ def finish(folder: str | Path, *, succeeded: bool, error: str = "", failed_stage
         before = RunRecord(id=run_name(), profile="", status=RUNNING, started_at=now())
     status = SUCCEEDED if succeeded else FAILED
     started = datetime.datetime.fromisoformat(before.started_at)
+    known = before.seconds if before.status == status else 0.0
     record = msgspec.structs.replace(
         before,
         status=status,
-        seconds=before.seconds or round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
+        seconds=known or round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
         error="" if succeeded else error or before.error,
         failed_stage="" if succeeded else failed_stage or before.failed_stage,
     )

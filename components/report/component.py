@@ -10,6 +10,7 @@ from components.core.images import AGENTS
 def report(
     ledger: Input[Artifact],
     decision: Input[Artifact],
+    records: str,
     html: Output[HTML],
     summary: Output[Artifact],
 ):
@@ -18,6 +19,7 @@ def report(
     Args:
         ledger: JSON Lines of StageRecord rows.
         decision: The promotion decision.
+        records: Store URI of the records of runs.
         html: The page, self-contained.
         summary: The page's figures as JSON.
     """
@@ -26,7 +28,7 @@ def report(
     from components.core.stage import stage_run
     from components.report.stage import run
 
-    with stage_run("report"):
+    with stage_run("report", records=records):
         made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path))
         html.metadata["headline"] = made.verdict.headline
         summary.metadata["schema"] = made.schema

@@ -47,7 +47,7 @@ def test_compile_is_deterministic(tmp_path: Path) -> None:
 
 def test_other_numbers_of_rounds_are_unrolled(tmp_path: Path) -> None:
     package = package_for(3, tmp_path)
-    tasks = documents(package)[0]["components"]["comp-teaching"]["dag"]["tasks"]
+    tasks = documents(package)[0]["root"]["dag"]["tasks"]
     assert sum("practice-round" in name for name in tasks) == 3
 
 

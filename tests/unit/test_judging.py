@@ -18,6 +18,7 @@ from components.core.errors import EmptyOutputError, InputError, ParameterError
 from components.core.options import parse_options
 from components.core.records import Demonstration, JudgedSample, Sample, read_records, write_records
 from components.core.stage import StageRun
+from components.core.task_records import read_record
 from components.judging.golden import GoldenRow, golden_rows
 from components.judging.measure import measure, measure_verdicts
 from components.judging.options import JudgingOptions
@@ -289,11 +290,11 @@ def test_component_runs(tmp_path: Path) -> None:
             self.metadata: dict[str, Any] = {}
 
     judge(tmp_path, ["#### 12", "#### 1"])
-    record = Artifact("record")
-    component.judge.python_func(
+    judged = Artifact("judged")
+    reference = component.judge.python_func(
         Artifact("samples.jsonl"), Artifact("train.jsonl"), {"base_url": f"http://{NOBODY}/v1"}, {"time_limit_s": 5.0},
-        str(tmp_path / "r"), "", 1, "0/1", Artifact("judged"), record,
+        str(tmp_path / "r"), str(tmp_path), 1, "0/1", judged,
     )  # fmt: skip
-    assert json.loads(Path(record.path).read_text())["task"] == "judging M1"
-    assert record.metadata["pass_ratio"] == 0.5
-    assert record.metadata["golden_rule_precision"] == 1.0
+    assert read_record(reference).task == "judging M1"
+    assert judged.metadata["pass_ratio"] == 0.5
+    assert judged.metadata["golden_rule_precision"] == 1.0

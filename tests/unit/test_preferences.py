@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from components.core.errors import EmptyOutputError, InputError
 from components.core.options import parse_options
 from components.core.records import Demonstration, JudgedSample, LabelledResponse, PreferencePair, read_records, write_records
 from components.core.stage import StageRun
+from components.core.task_records import read_record
 from components.preferences.options import PreferenceOptions
 from components.preferences.pairing import choose_pairs
 from components.preferences.stage import run
@@ -238,9 +238,7 @@ def test_component_runs(tmp_path: Path) -> None:
 
     write_records(tmp_path / "judged", with_correct("p", 2))
     write_records(tmp_path / "train", [demonstration("p")])
-    record = Artifact("record")
-    component.build_preferences.python_func(
-        [Artifact("judged")], Artifact("train"), {"max_pairs_per_problem": 4.0}, 1, 0, Artifact("pairs"), Artifact("labelled"), record
-    )
-    assert json.loads(Path(record.path).read_text())["task"] == "preferences M1"
-    assert record.metadata["pairs"] == 4
+    inputs, outputs = ([Artifact("judged")], Artifact("train")), (Artifact("pairs"), Artifact("labelled"))
+    reference = component.build_preferences.python_func(*inputs, {"max_pairs_per_problem": 4.0}, 1, 0, str(tmp_path), *outputs)
+    assert read_record(reference).task == "preferences M1"
+    assert outputs[0].metadata["pairs"] == 4
