@@ -66,6 +66,8 @@ class Summary(Record, frozen=True, kw_only=True):
     """Counts of the contamination stage: rows in and kept, dropped rows by reason and the stage's own counts."""
     promotion: dict[str, Any] | None
     """The promotion decision; None when there is none."""
+    figures: dict[str, float] = {}
+    """What a person compares between runs, by name (``components.report.figures``)."""
 
 
 def summarise_models(records: Sequence[StageRecord]) -> list[ModelSummary]:
