@@ -156,6 +156,18 @@ class Package:
         """The task at a path."""
         return self.tasks(path[:-1])[path[-1]]
 
+    def parameter_type(self, task: Task, name: str) -> str:
+        """Type of what a task is given as a parameter, followed to where it is declared; empty where that is nowhere."""
+        given = task.parameters.get(name, {})
+        if outer := given.get("componentInputParameter", ""):
+            layer = self.task(task.layer) if task.layer else None
+            declared = layer.declared("parameters") if layer else self.root.get("inputDefinitions", {}).get("parameters", {})
+            return str(declared.get(outer, {}).get("parameterType", ""))
+        if made := given.get("taskOutputParameter"):
+            producer = self.tasks(task.layer)[made["producerTask"]].component
+            return str(producer["outputDefinitions"]["parameters"][made["outputParameterKey"]]["parameterType"])
+        return str(task.declared("parameters").get(name, {}).get("parameterType", ""))
+
     def layers(self, below: Path = ()) -> Iterator[Path]:
         """Paths of all layers, the root first."""
         yield below

@@ -33,18 +33,18 @@ def accepted(package: Package) -> Iterator[str]:
         container = package.container(task.component)
         if container is None:
             continue
-        yield from _resources(task, container.get("resources", {}))
+        yield from _resources(package, task, container.get("resources", {}))
         settings = package.executors_on_kubernetes.get(task.component["executorLabel"], {})
         yield from _settings(task, settings)
 
 
-def _resources(task: Task, given: Mapping[str, Any]) -> Iterator[str]:
+def _resources(package: Package, task: Task, given: Mapping[str, Any]) -> Iterator[str]:
     accelerator = given.get("accelerator", {})
     for name, value in [*((name, given[name]) for name in _RESOURCES if name in given), *accelerator.items()]:
         if match := _PLACEHOLDER.fullmatch(str(value)):
-            kind = task.declared("parameters").get(match[1], {}).get("parameterType")
+            kind = package.parameter_type(task, match[1])
             if kind != "STRING":
-                yield f"{task.where} takes {name} from '{match[1]}', a {kind}: Kubeflow reads numbers there as empty. Declare it a str."
+                yield f"{task.where} takes {name} from '{match[1]}', a {kind}: Kubeflow reads only text there. Declare it a str."
         elif name in (*_RESOURCES, "resourceCount") and quantity(str(value)) is None:
             yield f"{task.where} has {name} '{value}', which is no quantity of Kubernetes: write for example 500m, 2 or 4Gi."
     for what in ("Cpu", "Memory"):
