@@ -12,6 +12,7 @@ import yaml
 from pipelines import images
 from pipelines.compile import compile_profile, package_digest
 from pipelines.images import ImageTable
+from pipelines.package_checks import require
 from pipelines.parameters import RunOptions, pipeline_arguments, uses_vllm
 
 STORES = {
@@ -37,6 +38,7 @@ def finished_package(options: RunOptions, table: ImageTable, *, profile: str, st
 
     Raises:
         ParameterError: An image that the package names is not in the table.
+        InputError: The package would not run on a cluster.
     """
     with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
         out = Path(scratch) / "package.yaml"
@@ -48,7 +50,9 @@ def finished_package(options: RunOptions, table: ImageTable, *, profile: str, st
     for name, definition in spec["root"]["inputDefinitions"]["parameters"].items():
         definition["defaultValue"] = _as_protobuf(defaults[name], definition["parameterType"])
         definition["isOptional"] = True
-    return yaml.dump_all([spec, *platform], Dumper=yaml.CSafeDumper, sort_keys=True)
+    package = yaml.dump_all([spec, *platform], Dumper=yaml.CSafeDumper, sort_keys=True)
+    require(package, f"the package of {profile}")
+    return package
 
 
 def _as_protobuf(value: Any, kind: str) -> Any:
