@@ -151,6 +151,7 @@ def test_of_a_round_that_was_left_out_nothing_is_claimed(tmp_path: Path, number:
     assert page.text.count(sentence) == 2, "among the findings, and in a section of its own"
     assert f"M{number} unchanged: practice round {number} was left out" in page.text
     assert f"after practice round {number}:" not in page.text and f"matched control of M{number + 1}" not in page.text
+    assert f"since M{number} " not in page.text, "the same model has not changed"
     assert {change.first for change in summary.controls} == {other}
     assert {model.name: model.same_as for model in summary.models if model.same_as} == {
         f"M{number + 1}": f"M{number}",
