@@ -34,6 +34,7 @@ class StageRun:
     Attributes:
         task: Name of the task within the run.
         shard: ``"index/count"``.
+        left_out: Why the task leaves out what it is for and hands on what it was given; empty where it does its work.
         latest: Newest figures of the work in progress, for the metrics: ``loss``, ``learning_rate``, ``tokens_per_second``.
         progress_ratio: Share of the work that is done, 0 to 1.
         advanced_at: When the task last got further, in seconds since 1970; its start until it first does.
@@ -47,6 +48,7 @@ class StageRun:
         self.rows_in = 0
         self.rows_kept = 0
         self.dropped: dict[str, int] = {}
+        self.left_out = ""
         self.counts: dict[str, float] = {}
         self.usage: Usage | None = None
         self.options: dict[str, Any] = {}
@@ -109,6 +111,7 @@ class StageRun:
             rows_in=self.rows_in,
             rows_kept=self.rows_kept,
             dropped=self.dropped,
+            left_out=self.left_out,
             counts=self.counts,
             usage=self.usage,
             options=self.options,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from components.core import answer_symbols
-from components.core.errors import EmptyOutputError, InputError, ParameterError
+from components.core.errors import InputError, ParameterError
 from components.core.options import parse_options
 from components.core.records import Demonstration, JudgedSample, Sample, read_records, write_records
 from components.core.stage import StageRun
@@ -190,9 +190,14 @@ def test_teacher_can_be_measured_on_the_golden_set(tmp_path: Path, server: Serve
     assert stage.counts["golden_judge_recall"] == 0.0
 
 
-def test_no_samples_and_unknown_problems_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(EmptyOutputError):
-        judge(tmp_path, [])
+@pytest.mark.parametrize("options", [{}, {"judge": "always", "measure_teacher": True}])
+def test_a_shard_without_samples_is_no_error_and_asks_nobody(tmp_path: Path, options: dict[str, Any]) -> None:
+    rows, stage = judge(tmp_path, [], **options)
+    assert (rows, stage.rows_in, stage.rows_kept, stage.left_out) == ([], 0, 0, "")
+    assert not (tmp_path / "responses").exists()
+
+
+def test_unknown_problems_are_refused(tmp_path: Path) -> None:
     judge(tmp_path, ["#### 12"])
     (tmp_path / "train.jsonl").write_text("")
     with pytest.raises(InputError, match=r"samples.jsonl, line 1: problem p has no demonstration"):

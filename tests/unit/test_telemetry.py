@@ -91,6 +91,7 @@ def test_a_task_leaves_its_figures_as_text(metrics: Path, tmp_path: Path) -> Non
         ("rows_dropped", {"reason": "too_long"}, 3),
         ("stage_running", {}, 0),
         ("stage_failed", {}, 0),
+        ("stage_left_out", {}, 0),
         ("stage_progress_ratio", {}, 1),
         ("training_loss", {}, 0.5),
         ("training_learning_rate", {}, 1e-4),
@@ -161,6 +162,13 @@ def test_the_teachers_metrics_are_in_the_tasks_file(metrics: Path) -> None:
         assert found[f"tutorloop_teacher_{name}"][0][1] == value
     assert not [name for name in found if name.endswith("_created")]
     assert "solving" not in (metrics / "judging-0-1.prom").read_text(), "a file holds one task"
+
+
+def test_a_task_that_left_its_work_out_says_so(metrics: Path) -> None:
+    with stage_run("preference_tuning", task="tuning M2 preference") as stage:
+        stage.left_out = "there is no pair"
+    found = samples(metrics / "tuning-M2-preference-0-1.prom")
+    assert [found[f"tutorloop_stage_{name}"][0][1] for name in ("left_out", "failed", "running")] == [1, 0, 0]
 
 
 # Bounded cardinality
