@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from components.student.options import ClusterOptions
+from components.student.spread import Spread
+from components.student.trainjob_manifest import trainjob
 from tests.conftest import ROOT
 from tests.manifests.objects import Object, read_yaml
 
@@ -84,9 +87,20 @@ def task_names() -> frozenset[str]:
     return frozenset({"run-driver", *(f"run-{stage}" for stage in executors())})
 
 
+def _node(task: Object) -> Object:
+    """A pod of the TrainJob that a training task starts, labelled by the task and by JobSet."""
+    container = {**task["spec"]["containers"][0], "image": "trainer"}
+    job = trainjob(
+        "sft-1", [], Spread(local=8, nodes=2, batch=1, accumulation=1), ClusterOptions(), {**task, "spec": {"containers": [container]}}
+    )
+    [patch] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    labels = patch["template"]["spec"]["template"]["metadata"]["labels"]
+    return _pod("trainjob-node", {**labels, "jobset.sigs.k8s.io/jobset-name": "sft-1"}, executors()["sft"])
+
+
 def run_pods() -> list[Object]:
     """A driver of Kubeflow's, a task of each stage, and a node of a training on several."""
     workflow = {"workflows.argoproj.io/workflow": "run-1", "pipeline/runid": "1"}
     tasks = [_pod(f"run-{stage}", {**workflow, **settings["podMetadata"]["labels"]}, settings) for stage, settings in executors().items()]
-    node = _pod("trainjob-node", {"jobset.sigs.k8s.io/jobset-name": "sft-1"}, executors()["sft"])
-    return [_pod("run-driver", workflow, {"secretAsEnv": [], "container": {}}), *tasks, node]
+    [training] = [task for task in tasks if task["metadata"]["name"] == "run-sft"]
+    return [_pod("run-driver", workflow, {"secretAsEnv": [], "container": {}}), *tasks, _node(training)]
