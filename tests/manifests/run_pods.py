@@ -42,23 +42,23 @@ def stages_with(secret: str) -> set[str]:
     return {stage for stage, settings in executors().items() if secret in {part["secretName"] for part in settings["secretAsEnv"]}}
 
 
-def _resources(settings: Object) -> Object:
-    """What Kubernetes is asked for; KFP writes only what the package names."""
+def resources(settings: Object) -> Object:
+    """What Kubernetes is asked for by a task with these settings; KFP writes only what the package names."""
     given = settings["container"].get("resources", {})
-    resources: Object = {"requests": {}, "limits": {}}
+    found: Object = {"requests": {}, "limits": {}}
     for part, words in (("requests", "Request"), ("limits", "Limit")):
         for name, word in (("cpu", "Cpu"), ("memory", "Memory")):
             if value := given.get(f"resource{word}{words}"):
-                resources[part][name] = value
+                found[part][name] = value
     if accelerator := given.get("accelerator"):
-        resources["limits"][accelerator["resourceType"]] = accelerator["resourceCount"]
-        resources["requests"][accelerator["resourceType"]] = accelerator["resourceCount"]
-    return resources
+        found["limits"][accelerator["resourceType"]] = accelerator["resourceCount"]
+        found["requests"][accelerator["resourceType"]] = accelerator["resourceCount"]
+    return found
 
 
 def _pod(name: str, labels: dict[str, str], settings: Object) -> Object:
     environment = {"env": _environment(settings), "envFrom": [{"configMapRef": {"name": ENVIRONMENT}}]}
-    container = {"name": "main", **environment, "resources": _resources(settings)}
+    container = {"name": "main", **environment, "resources": resources(settings)}
     metadata = {"name": name, "namespace": "kubeflow", "labels": labels}
     return {
         "apiVersion": "v1",
