@@ -1,9 +1,10 @@
 """The nodes that a workflow holds at its end: a small Argo carries out the compiled workflow, with stand-ins for Kubeflow's drivers.
 
 Argo keeps a node for each template that it carries out, with all inputs and outputs (Argo 4.0: workflow/controller/operator.go). Where a
-template has a retry strategy (ours all have: manifests/components/kubeflow/patches/retries.yaml) it keeps two: one of type Retry that
-stands for all attempts, with a second copy of everything, and one for each attempt. A driver's output, the patch of a pod, is
-an input of the layer around the pod and of the pod, too: six copies with retries, three without.
+template has a retry strategy it keeps two: one of type Retry that stands for all attempts, with a second copy of everything, and one for
+each attempt. That is the pods of tasks with attempts; with Kubeflow's own defaults every driver and graph as well
+(manifests/components/kubeflow/patches/retries.yaml does without). A driver's output, the patch of a pod, is an input of the layer around
+the pod and of the pod, too.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ class Nodes:
 
     Attributes:
         compiled: The workflow.
-        retries: Every template has a retry strategy.
+        everywhere: Every template has a retry strategy, and not only those of tasks with attempts.
         by_id: The nodes, as Argo keeps them.
         pods: How many of them are pods.
         executor_inputs: Bytes of the longest JSON that a task gets, by its path.
     """
 
     compiled: Compiled
-    retries: bool = True
+    everywhere: bool = False
     by_id: dict[str, Json] = field(default_factory=dict)
     pods: int = 0
     executor_inputs: dict[Path, int] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Nodes:
             for declared in template["inputs"].get("parameters", [])
         ]
         outer = None
-        if self.retries:
+        if self.everywhere or "retryStrategy" in template:
             outer = self._node(node_name, "Retry", name, boundary, flag, inputs)
             flag, node_name = {**flag, "retried": True}, f"{node_name}(0)"
         kind = "DAG" if "dag" in template else "Pod"

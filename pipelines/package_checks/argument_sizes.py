@@ -22,7 +22,7 @@ def short_enough(package: Package) -> Iterator[str]:
     Yields:
         Problems.
     """
-    nodes = Nodes(Compiled(package, package.arguments), retries=False)
+    nodes = Nodes(Compiled(package, package.arguments))
     worst: dict[tuple[str, str], int] = {}
     for node in nodes.by_id.values():
         if node["type"] != "Pod":

@@ -268,3 +268,16 @@ def odd_volume(task, text, number):
 
 def long_label(task, text, number):
     kubernetes.add_pod_label(task, "example.org/stage", "x" * 64)
+
+
+def retried(times: int):
+    """A pipeline of two tasks, of which one has further attempts."""
+
+    def build(parts, text, number):
+        make(number=number)
+        if times:
+            names().set_retry(times, backoff_duration="1s", backoff_factor=2.0, backoff_max_duration="60s")
+        else:
+            names()
+
+    return build

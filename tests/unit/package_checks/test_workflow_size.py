@@ -29,27 +29,32 @@ def counted(build: Callable[..., None], **arguments: list[str]) -> tuple[int, in
 
 
 def test_nodes_are_counted_as_argo_makes_them() -> None:
-    """A task has a driver, a layer and a pod, a layer of its own a driver and a DAG; with retries each of them twice."""
-    plain = compiled(samples.two_of_one_component)
-    assert (weigh(Package.parse(plain), retries=False).nodes, weigh(Package.parse(plain)).nodes) == (3 + 3 * 3, 2 * (3 + 3 * 3))
-    assert weigh(Package.parse(plain)).pods == 1 + 3 * 2
+    """A task has a driver, a layer and a pod, a layer of its own a driver and a DAG; with retries everywhere each of them twice."""
+    package = Package.parse(compiled(samples.two_of_one_component))
+    assert (weigh(package).nodes, weigh(package, retries_everywhere=True).nodes) == (3 + 3 * 3, 2 * (3 + 3 * 3))
+    assert weigh(package).pods == 1 + 3 * 2
+
+
+def test_attempts_cost_a_node_for_each_task_that_has_them() -> None:
+    once, again = (Package.parse(compiled(samples.retried(times))) for times in (0, 2))
+    assert (weigh(again).nodes - weigh(once).nodes, weigh(again).pods - weigh(once).pods) == (1, 0)
 
 
 def test_each_iteration_of_a_loop_adds_its_nodes() -> None:
     two, four = (counted(sharded("source"), parts=[str(index) for index in range(number)]) for number in (2, 4))
     # The driver of the iteration, its layer, and a task in it.
-    assert (four[0] - two[0], four[1] - two[1]) == (2 * 3, 2 * 2 * (1 + 1 + 1 + 3))
+    assert (four[0] - two[0], four[1] - two[1]) == (2 * 3, 2 * (1 + 1 + 1 + 3))
 
 
 @pytest.mark.parametrize(
-    ("retries", "nodes", "packed", "spec"),
-    # What the package of this name had on a cluster, a task more than here (a copy of the model): six nodes with retries.
-    [(True, 252 - 6, 351_588, 302_494)],
+    ("nodes", "packed", "spec"),
+    # What the package of this name had on a cluster, a task more than here (a copy of the model): six nodes with retries everywhere.
+    [(252 - 6, 351_588, 302_494)],
 )
-def test_a_run_on_a_cluster_is_found_again(retries: bool, nodes: int, packed: int, spec: int) -> None:
+def test_a_run_on_a_cluster_is_found_again(nodes: int, packed: int, spec: int) -> None:
     """Spec and nodes within 5 %, and rather too heavy than too light."""
     package = Package.parse(gzip.decompress(SEEN.read_bytes()).decode())
-    weight = weigh(package, retries=retries)
+    weight = weigh(package, retries_everywhere=True)
     assert weight.nodes == nodes
     assert 1.0 <= weight.spec / spec < 1.05
     assert 1.0 <= (weight.packed / weight.nodes) / (packed / (nodes + 6)) < 1.05
