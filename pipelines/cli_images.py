@@ -94,8 +94,10 @@ def compile_package(profile: str, overrides: Sequence[str], table: str, out: str
     from pipelines.parameters import load
 
     found = read_table(table)
-    put(out, finished_package(load(profile, overrides), found, profile=profile).encode())
+    package = finished_package(load(profile, overrides), found, profile=profile)
+    put(out, package.encode())
     click.echo(f"package: {out}")
+    _tell_weight(package)
     if not all("@sha256:" in image.reference for image in found.images):
         click.echo("it names images that were not pushed: a cluster finds them only if they are loaded into it", err=True)
 
@@ -113,6 +115,15 @@ def release(overlay: Path, profiles: Sequence[str], table: str) -> None:
     written = releases.release(overlay, {Path(name).stem: load(name) for name in profiles}, read_table(table))
     for path in written:
         click.echo(str(path))
+        if path.parent.name == "packages" and path.name != "kustomization.yaml":
+            _tell_weight(path.read_text())
+
+
+def _tell_weight(package: str) -> None:
+    from pipelines.package_checks.ir import Package
+    from pipelines.package_checks.workflow_size import weigh
+
+    click.echo(f"  a run's workflow at its end: {weigh(Package.parse(package))}")
 
 
 def _arguments(given: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -21,6 +21,7 @@ Bytes = Annotated[str, Meta(pattern=r"^[0-9]+(K|M|G|T|Ki|Mi|Gi|Ti)?$")]
 BytesOrNone = Annotated[str, Meta(pattern=r"^([0-9]+(K|M|G|T|Ki|Mi|Gi|Ti)?)?$")]
 Duration = Annotated[str, Meta(pattern=r"^[0-9]+(s|m|h)$")]
 LabelValue = Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+Remote = Annotated[str, Meta(pattern=r"^s3://[^/]")]
 Count = Annotated[int, Meta(ge=0)]
 
 Kind = Literal["control", "data", "teacher", "model", "training", "generation"]
@@ -101,6 +102,22 @@ class SecretOptions(Options, frozen=True, kw_only=True):
     pull: str = ""
 
 
+class StoreOptions(Options, frozen=True, kw_only=True):
+    """Where the runs of a pipeline keep what outlives them; tasks have no folder in common, so that each is an ``s3://`` URI.
+
+    Attributes:
+        responses: The teacher's answers.
+        checkpoints: Work in progress.
+        models: Published models.
+        records: What each run was asked, did and cost.
+    """
+
+    responses: Remote = "s3://responses"
+    checkpoints: Remote = "s3://artifacts/checkpoints"
+    models: Remote = "s3://models"
+    records: Remote = "s3://artifacts/records"
+
+
 class PodsOptions(Options, frozen=True, kw_only=True):
     """Pods by kind of task; the defaults fit the tiny student."""
 
@@ -117,12 +134,13 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
 
     Attributes:
         pipeline: Name of the pipeline in Kubeflow, in metrics and in labels.
+        stores: Addresses of stores; those of manifests/ by default.
         pods: Pods by kind of task.
         retry: Further attempts of a task.
         cost_center: Value of the label ``tutorloop.dev/cost`` of every pod.
         queue: Kueue LocalQueue that pods wait in; empty without Kueue.
         autoscaling: Nodes with GPUs may appear when a pod asks for them: the preflight then does not insist on seeing one.
-        environment: ConfigMap in the namespace of the runs whose keys become variables of every task (see ``VARIABLES``).
+        environment: ConfigMap in the namespace of the runs whose keys become variables of tasks (see ``VARIABLES``).
         model_cache: PersistentVolumeClaim (ReadWriteMany) in which tasks keep copies of large models for one another; empty for none.
         secrets: Names of Secrets.
         keep_workflow_s: A finished workflow and its pods are removed after so many seconds; record and artifacts stay.
@@ -130,6 +148,7 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
     """
 
     pipeline: Annotated[LabelValue, Meta(min_length=1)] = "orca-math"
+    stores: StoreOptions = StoreOptions()
     pods: PodsOptions = PodsOptions()
     retry: RetryOptions = RetryOptions()
     cost_center: LabelValue = "tutorloop"
@@ -142,20 +161,22 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
     deadline_s: Count = 0
 
 
-VARIABLES = (
-    "AWS_ENDPOINT_URL",
-    "AWS_REGION",
-    "TUTORLOOP_CACHE_DAYS",
-    "TUTORLOOP_DATA",
-    "TUTORLOOP_KUBEFLOW_URL",
-    "TUTORLOOP_MODEL_STORE",
-    "TUTORLOOP_MODEL_STORE_FROM_MB",
-    "TUTORLOOP_OFFLINE_TEACHER_URL",
-    "TUTORLOOP_PUSHGATEWAY",
-    "TUTORLOOP_RETRAINING_PERIOD_S",
-    "TUTORLOOP_STORE_PATIENCE_S",
-)
-"""Keys of the ConfigMap that tasks get, each as the variable of its name."""
+EVERY: tuple[Kind, ...] = ("control", "data", "teacher", "model", "training", "generation")
+VARIABLES: dict[str, tuple[Kind, ...]] = {
+    "AWS_ENDPOINT_URL": EVERY,
+    "AWS_REGION": EVERY,
+    "TUTORLOOP_CACHE_DAYS": ("data",),
+    "TUTORLOOP_DATA": ("control", "data", "teacher"),
+    "TUTORLOOP_KUBEFLOW_URL": ("control",),
+    "TUTORLOOP_MODEL_STORE": ("model", "training"),
+    "TUTORLOOP_MODEL_STORE_FROM_MB": ("model", "training"),
+    "TUTORLOOP_OFFLINE_TEACHER_URL": ("control", "teacher"),
+    "TUTORLOOP_PUSHGATEWAY": EVERY,
+    "TUTORLOOP_RETRAINING_PERIOD_S": ("data",),
+    "TUTORLOOP_STORE_PATIENCE_S": EVERY,
+}
+"""Keys of the ConfigMap, and the kinds of tasks that get each as the variable of its name: those that read it, since every reference
+to a key is in the workflow several times for each task."""
 
 
 TRAINING_TASKS = {"sft": "sft", "preference_tuning": "tune"}

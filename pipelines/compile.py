@@ -33,10 +33,12 @@ def compile_profile(out: Path, options: RunOptions) -> None:
 def _compile(out: Path, rounds: int, settings: TaskSettings | None) -> None:
     from kfp.compiler import Compiler
 
-    from pipelines.orca_math import build
+    from pipelines.orca_math.pipeline import build
+    from pipelines.slimming import slim
 
     out.parent.mkdir(parents=True, exist_ok=True)
     Compiler().compile(build(rounds, settings), str(out))
+    slim(out)
 
 
 def package_for(rounds: int, folder: Path) -> Path:

@@ -3,52 +3,55 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from pipelines import images
+from pipelines.binding import bind
+from pipelines.cluster import parse_cluster
 from pipelines.compile import compile_profile, package_digest
 from pipelines.images import ImageTable
-from pipelines.parameters import RunOptions, pipeline_arguments, uses_vllm
-
-STORES = {
-    "responses": "s3://responses",
-    "checkpoints": "s3://artifacts/checkpoints",
-    "models": "s3://models",
-    "records": "s3://artifacts/records",
-}
-"""Where the stores of a run are in the object store that manifests/ sets up."""
+from pipelines.package_checks import require
+from pipelines.parameters import RunOptions, pipeline_arguments, run_arguments, uses_vllm
 
 
-def finished_package(options: RunOptions, table: ImageTable, *, profile: str, stores: Mapping[str, str] | None = None) -> str:
+def finished_package(options: RunOptions, table: ImageTable, *, profile: str) -> str:
     """The compiled pipeline as a cluster takes it: a run started without arguments is a run of the profile.
+
+    What a person may choose are its parameters, with every option's value as default. Stores, shards, digest and the profile's name are
+    constants: an address belongs to the installation, and a number of shards to the workflow's size, which is checked here.
 
     Args:
         options: The checked profile.
         table: The images that are built.
         profile: Its name.
-        stores: URIs by the names of :data:`STORES`, where they differ.
 
     Returns:
         Text of the package; the same text for the same input.
 
     Raises:
+        InputError: A cluster would refuse it.
         ParameterError: An image that the package names is not in the table.
     """
     with tempfile.TemporaryDirectory(prefix="tutorloop-") as scratch:
         out = Path(scratch) / "package.yaml"
         compile_profile(out, options)
         text = images.resolve(out.read_text(), table, vllm=uses_vllm(options))
-    addresses = {**STORES, **(stores or {})}
-    defaults = pipeline_arguments(options, stores=addresses, profile=profile, pipeline_digest=package_digest(text))
+    stores = msgspec.structs.asdict(parse_cluster(options.cluster).stores)
+    values = pipeline_arguments(options, stores=stores, profile=profile, pipeline_digest=package_digest(text))
     spec, *platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
-    for name, definition in spec["root"]["inputDefinitions"]["parameters"].items():
-        definition["defaultValue"] = _as_protobuf(defaults[name], definition["parameterType"])
-        definition["isOptional"] = True
-    return yaml.dump_all([spec, *platform], Dumper=yaml.CSafeDumper, sort_keys=True)
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    encoded = {name: _as_protobuf(values[name], definition["parameterType"]) for name, definition in inputs.items()}
+    chosen = run_arguments(options)
+    bind(spec, {name: value for name, value in encoded.items() if name not in chosen})
+    for name, definition in inputs.items():
+        definition.update(defaultValue=encoded[name], isOptional=True)
+    package = yaml.dump_all([spec, *platform], Dumper=yaml.CSafeDumper, sort_keys=True)
+    require(package, f"the package of {profile}")
+    return package
 
 
 def _as_protobuf(value: Any, kind: str) -> Any:

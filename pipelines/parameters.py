@@ -215,8 +215,30 @@ def uses_vllm(run: RunOptions) -> bool:
     return any(run.sections[name].get("engine") == "vllm" for name in ("sampling", "evaluation"))
 
 
+def run_arguments(run: RunOptions) -> dict[str, Any]:
+    """The arguments that a person chooses for a run: every option of every section with its value, and the seed.
+
+    What an option has by default is there as well, so that a form shows what can be changed, and runs that are started in different
+    ways with the same values find the same cached results. Options without a value are left out: KFP knows no null.
+
+    Args:
+        run: Checked options.
+    """
+    arguments: dict[str, Any] = {
+        ("sft_options" if name == "sft" else name): _without_null(msgspec.to_builtins(parse_options(kind, run.sections[name], name)))
+        for name, kind in SECTIONS.items()
+    }
+    return arguments | {"seed": run.seed}
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
+
+
 def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], profile: str = "", pipeline_digest: str = "") -> dict[str, Any]:
-    """The arguments of the compiled pipeline.
+    """All arguments of the compiled pipeline.
 
     Args:
         run: Checked options.
@@ -224,12 +246,9 @@ def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], profile: s
         profile: Name of the profile, for the record.
         pipeline_digest: Digest of the compiled package; what the package itself names when empty.
     """
-    arguments: dict[str, Any] = {("sft_options" if name == "sft" else name): section for name, section in run.sections.items()}
-    arguments.update(stores)
-    arguments["profile"] = profile
+    arguments = {**run_arguments(run), **stores, "profile": profile}
     if pipeline_digest:
         arguments["pipeline_digest"] = pipeline_digest
-    arguments["seed"] = run.seed
     arguments["data_shards"] = [f"{index}/{run.data_shards}" for index in range(run.data_shards)]
     arguments["sampling_shards"] = [f"{index}/{run.sampling_shards}" for index in range(run.sampling_shards)]
     return arguments

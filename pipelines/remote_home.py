@@ -8,6 +8,7 @@ Layout below the URI, as in a local home::
 
     <run>/...                           report, record, log and metrics of a run
     shared/artifacts/...                outputs of tasks, and KFP's cache
+    shared/tasks/...                    records of tasks, to which outputs refer
     shared/{responses,checkpoints,models}/...   written by the tasks themselves
     home.json                           tells this home from an older one at the same address
     lease/<number>.json                 whose turn it is
@@ -28,6 +29,7 @@ from typing import Any
 
 import msgspec
 
+from components.core import task_records
 from components.core.errors import StoreError
 from components.core.store import open_store
 from pipelines import lease
@@ -109,7 +111,7 @@ class RemoteHome:
             shutil.rmtree(self.folder)
             self.folder.mkdir()
             mark.write_bytes(name)
-        keys = list(self._store.list(f"{ARTIFACTS}/"))
+        keys = [key for folder in (ARTIFACTS, task_records.FOLDER) for key in self._store.list(f"{folder}/")]
         for key in keys:
             if not (self.folder / key).exists():
                 self._store.download(key, self.folder / key)

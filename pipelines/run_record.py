@@ -44,6 +44,8 @@ class StageSummary(Record, frozen=True, kw_only=True):
     rows_kept: int
     dropped: dict[str, int]
     counts: dict[str, float]
+    left_out: str = ""
+    """Why the task left out what it is for; empty where it did its work."""
 
 
 class RunRecord(Record, frozen=True, kw_only=True):
@@ -216,6 +218,7 @@ def from_ledger(record: RunRecord, ledger: Sequence[StageRecord]) -> RunRecord:
                 rows_kept=row.rows_kept,
                 dropped=row.dropped,
                 counts=row.counts,
+                left_out=row.left_out,
             )
         )
     return msgspec.structs.replace(

@@ -16,7 +16,7 @@ from typing import IO
 
 import msgspec
 
-from components.core import data_folder, progress
+from components.core import data_folder, progress, task_records
 from components.core.errors import TutorLoopError
 from components.core.store import is_remote
 from pipelines import containers, images, parameters, run_record
@@ -153,6 +153,8 @@ def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str,
     local = [address for address in addresses.values() if not is_remote(address)]
     for path in local:
         Path(path).mkdir(parents=True, exist_ok=True)
+    tasks = folder.parent / task_records.FOLDER
+    tasks.mkdir(parents=True, exist_ok=True)
     certificates = os.environ.get("SSL_CERT_FILE", "")
     named = [options.sections, options.answer_key, options.offline_teacher, os.environ.get(data_folder.VARIABLE, ""), certificates]
     return DockerOptions(
@@ -161,7 +163,7 @@ def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str,
         artifacts=str(folder.parent / "shared" / "artifacts"),
         network=docker.network,
         memory=docker.memory,
-        writable=[*local, str(folder)],
+        writable=[*local, str(folder), str(tasks)],
         readable=sorted(set(containers.existing_paths(named)) - set(local)),
     )
 

@@ -16,12 +16,11 @@ from msgspec import Meta
 
 from components.core.errors import InputError, ParameterError, TutorLoopError
 from components.core.options import Options, parse_options
-from components.core.store import is_remote
 from pipelines import cron, parameters
 from pipelines.parameters import YamlLoader
 
 KUSTOMIZATION = "kustomization.yaml"
-FIXED = {"answer_key", "cluster", "description", "offline_teacher", "rounds"}
+FIXED = {"answer_key", "cluster", "data_shards", "description", "offline_teacher", "rounds", "sampling_shards"}
 """Parts of a profile that a run on a cluster is not given."""
 
 # Kubeflow keeps a recurring run's description in 255 characters, and the marker of a sync needs up to half of them.
@@ -30,22 +29,6 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 ShownName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,126}$")]
 VersionName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9 ._-]{0,126})?$")]
 AccountName = Annotated[str, Meta(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
-
-
-class Stores(Options, frozen=True, kw_only=True):
-    """Where a run keeps what outlives it; tasks of a cluster have no folder in common, so that each is an ``s3://`` URI.
-
-    Attributes:
-        responses: The teacher's answers.
-        checkpoints: Work in progress.
-        models: Published models.
-        records: How runs ended; where the package says when empty.
-    """
-
-    responses: str
-    checkpoints: str
-    models: str
-    records: str = ""
 
 
 class Schedule(Options, frozen=True, kw_only=True):
@@ -57,7 +40,6 @@ class Schedule(Options, frozen=True, kw_only=True):
         pipeline: Name of a package without ``.yaml``; also the pipeline's name in Kubeflow.
         profile: Name of a profile that comes with TutorLoop.
         parameters: What differs from the profile, by dotted names.
-        stores: Where runs keep what outlives them.
         cron: Six fields, seconds first, in the zone of the Kubeflow installation (UTC).
         experiment: The experiment in Kubeflow that runs are shown in.
         max_concurrency: Runs of this schedule at the same time.
@@ -72,7 +54,6 @@ class Schedule(Options, frozen=True, kw_only=True):
     pipeline: Name
     profile: str
     parameters: dict[str, Any] = {}
-    stores: Stores
     cron: str
     experiment: ShownName = "retraining"
     max_concurrency: Annotated[int, Meta(ge=1, le=10)] = 1
@@ -159,7 +140,7 @@ def _documents(path: Path) -> list[Any]:
 def _declared(documents: list[Any], path: Path) -> Declared:
     values = documents[0] if len(documents) == 1 else None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise InputError("not a schedule", path, hint="give name, pipeline, profile, stores and cron, one schedule a file")
+        raise InputError("not a schedule", path, hint="give name, pipeline, profile and cron, one schedule a file")
     try:
         return _checked(parse_options(Schedule, values, "schedule"))
     except TutorLoopError as error:
@@ -171,10 +152,6 @@ def _checked(schedule: Schedule) -> Declared:
         period_s = cron.longest_gap(schedule.cron)
     except ValueError as error:
         raise ParameterError("schedule.cron", schedule.cron, f"a cron expression with seconds first; {error}") from error
-    stores = {name: uri for name, uri in msgspec.structs.asdict(schedule.stores).items() if uri or name != "records"}
-    for name, uri in stores.items():
-        if not is_remote(uri):
-            raise ParameterError(f"schedule.stores.{name}", uri, "an s3:// URI, which every task can reach")
     if schedule.profile not in parameters.profile_names():
         raise ParameterError("schedule.profile", schedule.profile, "one of " + ", ".join(parameters.profile_names()))
     for name in schedule.parameters:
@@ -184,8 +161,7 @@ def _checked(schedule: Schedule) -> Declared:
             )
     given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in schedule.parameters.items()]
     run = parameters.load(schedule.profile, given)
-    arguments = parameters.pipeline_arguments(run, stores=stores, profile=schedule.profile)
-    return Declared(schedule, arguments, period_s)
+    return Declared(schedule, parameters.run_arguments(run), period_s)
 
 
 def spec_hash(spec: Mapping[str, Any]) -> str:

@@ -121,17 +121,19 @@ def policy(rights: list[Right]) -> dict[str, Any]:
     statements: list[dict[str, Any]] = []
     for right in rights:
         actions = [action for name in ACTIONS if name in right.rights for action in ACTIONS[name]]
-        of_bucket: dict[str, Any] = {
-            "Effect": "Allow",
-            "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
-            "Resource": [f"arn:aws:s3:::{right.bucket}"],
-        }
+        bucket, objects = f"arn:aws:s3:::{right.bucket}", f"arn:aws:s3:::{right.bucket}/{right.prefix}*"
+        # By itself: MinIO refuses a policy in which a condition's key stands beside an action that does not know it.
+        location = _allow(["s3:GetBucketLocation"], bucket)
+        listing = _allow(["s3:ListBucket"], bucket)
         if right.prefix:
-            of_bucket["Condition"] = {"StringLike": {"s3:prefix": [f"{right.prefix}*"]}}
-        of_objects = {"Effect": "Allow", "Action": actions, "Resource": [f"arn:aws:s3:::{right.bucket}/{right.prefix}*"]}
+            listing["Condition"] = {"StringLike": {"s3:prefix": [f"{right.prefix}*"]}}
         # MinIO drops what is said twice, and the policy would differ for ever.
-        statements += [statement for statement in (of_bucket, of_objects) if statement not in statements]
+        statements += [statement for statement in (location, listing, _allow(actions, objects)) if statement not in statements]
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _allow(actions: list[str], resource: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": [resource]}
 
 
 def same_policy(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from scipy.stats import t as student_t
 
 from components.core.errors import ParameterError
+from components.report.rounds import rounds_left_out
 from pipelines import parameters, run_record
 from pipelines.run_record import RunRecord
 from pipelines.runner import run_profile
@@ -108,7 +109,15 @@ def table(records: dict[str, list[RunRecord]], seeds: Sequence[int]) -> str:
             mean, low, high = paired_interval(first, second)
             lines.append(f"| {label} | {100 * mean:+.1f} | {100 * low:+.1f} to {100 * high:+.1f} |")
         lines.append("")
+    for arm, runs in records.items():
+        for seed, run in zip(seeds, runs, strict=True):
+            lines += [f"{arm}, seed {seed}: {sentence}" for sentence in _left_out(run).values()]
     return "\n".join(lines)
+
+
+def _left_out(run: RunRecord) -> dict[str, str]:
+    """Model to a sentence, for the models of practice rounds that were left out."""
+    return {round_.models[0]: round_.sentence for round_ in rounds_left_out(run.stages)}
 
 
 def _comparisons(records: dict[str, list[RunRecord]], benchmark: str) -> list[tuple[str, list[float], list[float]]]:
@@ -119,8 +128,11 @@ def _comparisons(records: dict[str, list[RunRecord]], benchmark: str) -> list[tu
         names = [row.name for row in runs[0].models]
         for name in names:
             if f"{name}-control" in names:
-                both = (_accuracies(runs, name, benchmark), _accuracies(runs, f"{name}-control", benchmark))
-                rows.append((f"{arm}: {name} - {name}-control", *both))
+                # Where a round was left out, the two are one model.
+                compared = [run for run in runs if name not in _left_out(run)]
+                both = (_accuracies(compared, name, benchmark), _accuracies(compared, f"{name}-control", benchmark))
+                if compared:
+                    rows.append((f"{arm}: {name} - {name}-control", *both))
         if arm != first_arm:
             last = [name for name in names if not name.endswith("-control")][-1]
             both = (_accuracies(runs, last, benchmark), _accuracies(records[first_arm], last, benchmark))

@@ -10,7 +10,7 @@ import yaml
 from components.core.errors import ParameterError
 from pipelines import parameters
 from pipelines.images import ImageTable
-from pipelines.package import STORES, finished_package
+from pipelines.package import finished_package
 from pipelines.schedules import FIXED
 
 TRIALS = "-trials"
@@ -27,7 +27,7 @@ def changed(profile: str, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         ParameterError: A name or value is wrong.
     """
-    before, after = (parameters.pipeline_arguments(parameters.load(profile, given), stores=STORES) for given in ((), overrides))
+    before, after = (parameters.run_arguments(parameters.load(profile, given)) for given in ((), overrides))
     return {name: value for name, value in after.items() if before[name] != value}
 
 

@@ -25,6 +25,7 @@ def text(record: RunRecord) -> str:
     )
     cached = sum(stage.cached for stage in record.stages)
     lines.append(f"time: {clock(record.seconds)}; {len(record.stages)} stage tasks, {cached} of them from the cache")
+    lines += [f"left out: {stage.task}: {stage.left_out}" for stage in record.stages if stage.left_out]
     if record.promotion:
         lines.append(f"champion: {record.promotion.get('reason', '')}")
     return "\n".join(lines)

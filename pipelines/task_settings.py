@@ -70,7 +70,7 @@ class TaskSettings:
             kubernetes.mount_pvc(task, pvc_name=self.cluster.model_cache, mount_path=MODEL_CACHE)
             task.set_env_variable("TUTORLOOP_MODEL_CACHE", MODEL_CACHE)
         self._labels(task)
-        self._environment(task, publishes=publishes, asks_teacher=asks_teacher or kind == "teacher")
+        self._environment(task, kind, publishes=publishes, asks_teacher=asks_teacher or kind == "teacher")
         return task
 
     def pipeline_config(self) -> dsl.PipelineConfig:
@@ -112,7 +112,7 @@ class TaskSettings:
             if value:
                 kubernetes.add_pod_label(task, key, value)
 
-    def _environment(self, task: dsl.PipelineTask, *, publishes: bool, asks_teacher: bool) -> None:
+    def _environment(self, task: dsl.PipelineTask, kind: Kind, *, publishes: bool, asks_teacher: bool) -> None:
         secrets = self.cluster.secrets
         user = secrets.publisher if publishes else secrets.store
         given = {user: {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}}
@@ -124,6 +124,7 @@ class TaskSettings:
         for name, variables in given.items():
             # A pod whose Secret is missing would wait for it without a word; a task without its key says what it lacks.
             kubernetes.use_secret_as_env(task, name, variables, optional=True)
-        kubernetes.use_config_map_as_env(task, self.cluster.environment, {name: name for name in VARIABLES}, optional=True)
+        needed = {name: name for name, kinds in VARIABLES.items() if kind in kinds}
+        kubernetes.use_config_map_as_env(task, self.cluster.environment, needed, optional=True)
         kubernetes.use_field_path_as_env(task, "TUTORLOOP_RUN", f"metadata.labels['{RUN_LABEL}']")
         kubernetes.use_field_path_as_env(task, "TUTORLOOP_PIPELINE", f"metadata.labels['{LABELS}/pipeline']")

@@ -193,7 +193,9 @@ def _spec(pipeline: str, records: str) -> dict[str, Any]:
     labels = {"tutorloop.dev/stage": "preflight", **({"tutorloop.dev/pipeline": pipeline} if pipeline else {})}
     if not pipeline:
         labels = {"app": "another"}
-    runtime = {"parameterValues": {"records": records, "seed": 0}}
+    runtime = {"parameterValues": {"seed": 0}}
+    task = {"taskInfo": {"name": "Preflight"}, "inputs": {"parameters": {"records": {"runtimeValue": {"constant": records}}}}}
+    preflight = {"name": "task", "value": json.dumps(task)}
     driver = {
         "name": "root-driver",
         "template": DAG_DRIVER,
@@ -209,6 +211,7 @@ def _spec(pipeline: str, records: str) -> dict[str, Any]:
         },
         "templates": [
             {"name": CONTAINER_DRIVER, "container": {}},
+            {"name": "root", "dag": {"tasks": [{"name": "preflight-driver", "arguments": {"parameters": [preflight]}}]}},
             {"name": "entrypoint", "dag": {"tasks": [driver, {"name": "root", "template": "root"}]}},
         ],
     }

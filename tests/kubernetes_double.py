@@ -262,6 +262,7 @@ def task_pod(environment: dict[str, str]) -> dict[str, Any]:
     secret = [{"name": name, "valueFrom": {"secretKeyRef": {"name": "tutorloop-store", "key": name}}} for name in environment]
     kubeflow = [
         {"name": "KFP_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "TUTORLOOP_RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['pipeline/runid']"}}},
         {"name": "ARGO_TEMPLATE", "value": "{}"},
     ]
     return {
@@ -270,7 +271,12 @@ def task_pod(environment: dict[str, str]) -> dict[str, Any]:
         "metadata": {
             "name": "orca-math-abc-system-container-impl-1",
             "namespace": NAMESPACE,
-            "labels": {"tutorloop.dev/stage": "sft", "app.kubernetes.io/part-of": "tutorloop", "pipeline/runid": "1"},
+            "labels": {
+                "tutorloop.dev/stage": "sft",
+                "app.kubernetes.io/part-of": "tutorloop",
+                "pipeline/runid": "1",
+                "workflows.argoproj.io/workflow": "orca-math-abc",
+            },
             "ownerReferences": [
                 {
                     "apiVersion": "argoproj.io/v1alpha1",

@@ -1,7 +1,7 @@
 """A double of MinIO's administration in front of a real S3 server: users and policies are its own, root's requests to S3 go through.
 
-It checks every signature, and encrypts and decrypts as MinIO does (cmd/admin-handlers-users.go of RELEASE.2025-09-07). What it leaves
-out: groups, service accounts, and asking a policy whether a user may do something.
+It checks every signature, and encrypts and decrypts as MinIO does (cmd/admin-handlers-users.go of RELEASE.2025-09-07), and refuses the
+policies that MinIO refuses. What it leaves out: groups, service accounts, and asking a policy whether a user may do something.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import urllib3
 from minio.credentials import Credentials
 from minio.crypto import decrypt, encrypt
 from minio.signer import sign_v4_s3
+
+from tests.minio_policies import refusal
 
 ADMINISTRATION = "/minio/admin/v3/"
 BUILT_IN = {"readonly": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["*"]}]}}
@@ -60,13 +62,15 @@ class MinioDouble:
         user = self.users.get(access_key)
         return user["secretKey"] if user and user["status"] == "enabled" else None
 
-    def administer(self, command: str, query: dict[str, str], body: bytes) -> bytes | tuple[int, str]:
-        """Do a command of root's; gives an answer, or a status with the code of an error."""
+    def administer(self, command: str, query: dict[str, str], body: bytes) -> bytes | tuple[int, str, str]:
+        """Do a command of root's; gives an answer, or a status with the code and the message of an error."""
         if command == "list-canned-policies":
             return json.dumps(self.policies).encode()
         if command == "list-users":
             facts = {key: {name: value for name, value in user.items() if name != "secretKey"} for key, user in self.users.items()}
             return bytes(encrypt(json.dumps(facts).encode(), self.root[1]))
+        if command == "add-canned-policy" and (reason := refusal(json.loads(body))):
+            return 400, "XMinioMalformedIAMPolicy", reason
         self.changes.append(command)
         if command == "add-canned-policy":
             self.policies[query["name"]] = _in_an_order_of_its_own(json.loads(body))
@@ -74,18 +78,18 @@ class MinioDouble:
         access_key = query.get("accessKey") or query["userOrGroup"]
         if command == "add-user":
             if access_key == self.root[0]:
-                return 400, "XMinioAdminAddUserInvalidArgument"
+                return 400, "XMinioAdminAddUserInvalidArgument", ""
             request = json.loads(decrypt(urllib3.HTTPResponse(body=io.BytesIO(body), preload_content=False), self.root[1]))
             self.users[access_key] = {"policyName": "", **self.users.get(access_key, {}), **request}
             return b""
         if access_key not in self.users:
-            return 404, "XMinioAdminNoSuchUser"
+            return 404, "XMinioAdminNoSuchUser", ""
         if command == "remove-user":
             del self.users[access_key]
             return b""
         assert command == "set-user-or-group-policy", command
         if query["policyName"] not in self.policies:
-            return 404, "XMinioAdminNoSuchPolicy"
+            return 404, "XMinioAdminNoSuchPolicy", ""
         self.users[access_key]["policyName"] = query["policyName"]
         return b""
 
@@ -121,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(result, bytes):
                 self._answer(200, result)
             else:
-                self._answer(result[0], json.dumps({"Code": result[1], "Message": ""}).encode())
+                self._answer(result[0], json.dumps({"Code": result[1], "Message": result[2]}).encode())
         elif access_key == self.double.root[0]:
             self._pass_on(body)
         else:

@@ -1,7 +1,7 @@
 """The KFP face of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Dataset, Input, Model, Output
 
 from components.core.images import TRAINER
 
@@ -13,10 +13,10 @@ def base_model(
     champion: str,
     models: str,
     seed: int,
+    records: str,
     model: Output[Model],
     corpus: Output[Dataset],
-    record: Output[Metrics],
-):
+) -> str:
     """The model to teach (M0): fetched, built and briefly pretrained when it is ``tiny``, or the champion.
 
     Args:
@@ -25,9 +25,12 @@ def base_model(
         champion: Version name of the champion to start from; empty to start from the base model.
         models: Store URI of published models.
         seed: Of the tiny model.
+        records: Store URI of the records of runs.
         model: The base model.
         corpus: Problems that the model has seen: of the tiny model's pretraining, of the champion's training; else empty.
-        record: What the stage did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from components.base_model.stage import run
     from components.core.options import parse_options
@@ -35,7 +38,8 @@ def base_model(
     from components.student.load import version_uri
     from components.student.options import StudentOptions
 
-    with stage_run("base_model", record, task="base model", options=options) as stage:
+    with stage_run("base_model", model, task="base model", options=options, records=records) as stage:
         parsed = parse_options(StudentOptions, options, "base_model")
         start = version_uri(models, champion) if champion else ""
         run(benchmarks.path, parsed, stage, start=start, seed=seed, output=model.path, corpus=corpus.path)
+    return stage.reference

@@ -8,7 +8,7 @@ from pathlib import Path
 from components.contamination import checks
 from components.contamination.options import ContaminationOptions
 from components.contamination.texts import exact_form
-from components.core.errors import GateError, InputError
+from components.core.errors import EmptyOutputError, GateError, InputError
 from components.core.records import ContaminationMatch, Demonstration, Problem, read_records, write_records
 from components.core.stage import StageRun
 
@@ -38,12 +38,18 @@ def run(
     Raises:
         InputError: A file is missing or malformed, or there is no benchmark problem to check against.
         GateError: A check whose action is ``fail`` has a match, or ``max_matches`` is exceeded.
-        EmptyOutputError: Every training row was removed.
+        EmptyOutputError: No shard brought a row, or every row was removed: without M1 nothing that follows has a meaning, and what the
+            teacher answered is stored.
     """
     tests = list(read_records(benchmarks, Problem))
     if not tests:
         raise InputError("there is no benchmark problem to check against", benchmarks, hint="name at least one benchmark")
     questions = _distinct_problems(demonstrations)
+    if not questions:
+        raise EmptyOutputError(
+            f"{stage.task}: none of {len(demonstrations)} shards brought a solution, so there is nothing to train on",
+            "see what the solving tasks dropped, and why; the teacher's answers are stored, and a second start pays for none of them again",
+        )
     ids, texts = list(questions), list(questions.values())
     total = len(tests)
 

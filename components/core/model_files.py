@@ -111,6 +111,20 @@ def refer(reference: ModelReference, info: Path, folder: Path) -> None:
     partial.replace(folder)
 
 
+def pass_on(model: Path, folder: Path) -> None:
+    """Hand on a model as it came, whole or as a reference: the same files, so that its digest stays.
+
+    Args:
+        model: Folder of the model.
+        folder: Replaced.
+    """
+    partial = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(model, partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
 def receive(reference: ModelReference, folder: Path) -> None:
     """Hand on a model that is in a store already: as a reference where models move so, else whole.
 

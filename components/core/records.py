@@ -255,6 +255,9 @@ class StageRecord(Record, frozen=True, kw_only=True):
     rows_kept: int = 0
     dropped: dict[str, int] = {}
     """Reason to number of rows dropped for it."""
+    left_out: str = ""
+    """Why the task left out what it is for and the run went on without it (no pair to make, nothing to learn from); empty where it did
+    its work."""
     counts: dict[str, float] = {}
     """Other figures of this stage, by name."""
     usage: Usage | None = None

@@ -8,24 +8,23 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from components.core import telemetry
 from components.core.errors import BudgetError, EmptyOutputError, TutorLoopError, disk_is_full, reason_of
+from components.core.last_words import last_words
 from components.core.progress import ProgressLines
 from components.core.records import Score, StageRecord, Usage
 from components.core.redaction import redact
+from components.core.task_records import keep_record
 from components.core.unfinished import keep
-from components.core.whole_files import write_whole
 
 
-class RecordArtifact(Protocol):
-    """The part of ``kfp.dsl.Metrics`` that a stage needs; a plain object serves in tests."""
+class OutputArtifact(Protocol):
+    """The part of a KFP artifact that is needed here; a plain object serves in tests."""
 
-    path: str
     metadata: dict[str, Any]
 
 
@@ -35,9 +34,11 @@ class StageRun:
     Attributes:
         task: Name of the task within the run.
         shard: ``"index/count"``.
+        left_out: Why the task leaves out what it is for and hands on what it was given; empty where it does its work.
         latest: Newest figures of the work in progress, for the metrics: ``loss``, ``learning_rate``, ``tokens_per_second``.
         progress_ratio: Share of the work that is done, 0 to 1.
         advanced_at: When the task last got further, in seconds since 1970; its start until it first does.
+        reference: Address of the task's StageRecord; empty before it was kept.
     """
 
     def __init__(self, stage: str, task: str = "", shard: str = "0/1") -> None:
@@ -47,6 +48,7 @@ class StageRun:
         self.rows_in = 0
         self.rows_kept = 0
         self.dropped: dict[str, int] = {}
+        self.left_out = ""
         self.counts: dict[str, float] = {}
         self.usage: Usage | None = None
         self.options: dict[str, Any] = {}
@@ -57,6 +59,7 @@ class StageRun:
         self.lineage: dict[str, Any] = {}
         self.latest: dict[str, float] = {}
         self.progress_ratio = 0.0
+        self.reference = ""
         self.advanced_at = self._started = time.time()
         self._done = 0
         self._lines = ProgressLines(self.task, shard)
@@ -108,6 +111,7 @@ class StageRun:
             rows_in=self.rows_in,
             rows_kept=self.rows_kept,
             dropped=self.dropped,
+            left_out=self.left_out,
             counts=self.counts,
             usage=self.usage,
             options=self.options,
@@ -151,7 +155,7 @@ def readable_errors(task: str = "") -> Iterator[None]:
 @contextlib.contextmanager
 def stage_run(
     stage: str,
-    artifact: RecordArtifact | None = None,
+    artifact: OutputArtifact | None = None,
     *,
     task: str = "",
     shard: str = "0/1",
@@ -159,44 +163,43 @@ def stage_run(
     outputs: Mapping[str, str] | None = None,
     records: str = "",
 ) -> Iterator[StageRun]:
-    """Run a stage's work: a StageRecord is written to ``artifact`` when it ends well; errors are those of ``readable_errors``.
+    """Run a stage's work: a StageRecord is kept when it ends well; errors are those of ``readable_errors``.
 
-    A stage that a spent budget stops has written what was paid for: its record is written too, and both are kept beside the run's.
+    A stage that a spent budget stops has written what was paid for: that and its record are kept beside the run's.
 
     Args:
         stage: Name of the stage folder.
-        artifact: Where the record goes; headline numbers also become the artifact's metadata, which Kubeflow shows as metrics.
+        artifact: The task's main output: headline numbers become its metadata, which Kubeflow shows beside it.
             None for a task whose work is not part of the ledger.
         task: Name within the run; the stage's name when empty.
         shard: ``"index/count"``.
         options: The stage's options as given, for the lineage.
         outputs: Name to path of the files that the stage writes, even when the budget stops it.
-        records: URI of the home of all runs.
+        records: URI of the home of all runs: for the record, and for the error of a task that fails; neither is kept where it is empty.
     """
     run = StageRun(stage, task, shard)
     run.options = dict(options or {})
-    with readable_errors(run.task), telemetry.watched(run):
+    with readable_errors(run.task), telemetry.watched(run), last_words(stage, run.task, shard, records):
         try:
             yield run
         except BudgetError as error:
             done = sum(result is not None for result in error.results)
             run.counts |= {"items_done": done, "items_left": len(error.results) - done}
-            if artifact is not None:
-                write_record(artifact, run.record())
             raise keep(error, run.record(), outputs or {}, records) from error
         if artifact is not None:
-            write_record(artifact, run.record())
+            record = run.record()
+            artifact.metadata.update(headline(record))
+            run.reference = keep_record(record, records) if records else ""
 
 
-def write_record(artifact: RecordArtifact, record: StageRecord) -> None:
-    """Write the record as JSON (atomically) and its headline numbers as metadata."""
-    write_whole(Path(artifact.path), msgspec.json.format(msgspec.json.encode(record), indent=1))
-    headline: dict[str, float] = {"seconds": record.seconds, "rows_in": record.rows_in, "rows_kept": record.rows_kept}
-    headline.update({f"dropped_{reason}": count for reason, count in record.dropped.items()})
-    headline.update(record.counts)
+def headline(record: StageRecord) -> dict[str, float]:
+    """The numbers of a record that a person looks for first, by name."""
+    found: dict[str, float] = {"seconds": record.seconds, "rows_in": record.rows_in, "rows_kept": record.rows_kept}
+    found.update({f"dropped_{reason}": count for reason, count in record.dropped.items()})
+    found.update(record.counts)
     if record.usage:
-        headline.update(
+        found.update(
             {"teacher_requests": record.usage.requests, "teacher_cache_hits": record.usage.cache_hits, "teacher_usd": record.usage.usd}
         )
-    headline.update({f"{score.benchmark}_pass_at_1": score.pass_at_1 for score in record.scores})
-    artifact.metadata.update(headline)
+    found.update({f"{score.benchmark}_pass_at_1": score.pass_at_1 for score in record.scores})
+    return found

@@ -72,6 +72,7 @@ def _gauge(name: str, text: str, *labels: str, of: CollectorRegistry = registry)
 
 _running = _gauge("stage_running", "1 while the task works")
 _failed = _gauge("stage_failed", "1 when the task ended with an error")
+_left_out = _gauge("stage_left_out", "1 when the task had nothing to work on, left its work out and let the run go on")
 _seconds = _gauge("stage_seconds", "Wall time of the task, so far or in all")
 _progress = _gauge("stage_progress_ratio", "Share of the task's work that is done")
 _progress_time = _gauge("stage_last_progress_timestamp_seconds", "When the task last got further, since 1970")
@@ -262,6 +263,7 @@ def _observe(task: StageRun, labels: dict[str, str], *, ended: bool, failed: boo
     """Bring the state of a task, which may be at work in another thread, into the registry."""
     _running.labels(**labels).set(not ended)
     _failed.labels(**labels).set(failed)
+    _left_out.labels(**labels).set(bool(task.left_out))
     _seconds.labels(**labels).set(task.seconds)
     _progress.labels(**labels).set(1.0 if ended and not failed else task.progress_ratio)
     _progress_time.labels(**labels).set(task.advanced_at)

@@ -1,7 +1,7 @@
 """The KFP face of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Output
+from kfp.dsl import Dataset, Input, Output
 
 from components.core.images import AGENTS
 
@@ -17,8 +17,7 @@ def judge(
     round: int,
     shard: str,
     judged: Output[Dataset],
-    record: Output[Metrics],
-):
+) -> str:
     """Decide for every sampled response whether its final answer is right: rules first, the teacher where they cannot.
 
     Args:
@@ -31,7 +30,9 @@ def judge(
         round: Practice round, 1 for the responses of M1.
         shard: "index/count", for the record.
         judged: JudgedSample rows.
-        record: What the task did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from pathlib import Path
 
@@ -42,6 +43,7 @@ def judge(
     from components.teacher.options import TeacherOptions
 
     kept = {"judged": judged.path}
-    with stage_run("judging", record, task=f"judging M{round}", shard=shard, options=options, outputs=kept, records=records) as stage:
+    with stage_run("judging", judged, task=f"judging M{round}", shard=shard, options=options, outputs=kept, records=records) as stage:
         endpoint, parsed = parse_options(TeacherOptions, teacher, "teacher"), parse_options(JudgingOptions, options, "judging")
         run(Path(samples.path), Path(train.path), Path(judged.path), endpoint, parsed, responses, stage)
+    return stage.reference

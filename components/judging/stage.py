@@ -25,7 +25,7 @@ def run(
 ) -> None:
     """Write one ``JudgedSample`` per sample, in the order of the samples; without those that a spent budget left undecided.
 
-    The teacher is not contacted when no response needs it.
+    The teacher is not contacted when no response needs it. A shard to which no practice problem fell hands on an empty file.
 
     Args:
         samples: ``Sample`` rows of this shard.
@@ -38,14 +38,15 @@ def run(
 
     Raises:
         InputError: A sample belongs to a problem without a demonstration.
-        EmptyOutputError: There are no samples.
         BudgetError: The budget is spent; what was decided is in the output all the same.
         TeacherError: The teacher is needed and fails for good.
     """
     rows = list(read_records(samples, Sample))
     references = _references(train, samples, rows)
     stage.rows_in = stage.rows_kept = len(rows)
-    stage.require_rows("samples")
+    if not rows:
+        write_records(judged, rows)
+        return
     verdicts: list[Verdict] = []
     for row in rows:
         reference = references[row.problem_id]

@@ -5,43 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
-from components.core.errors import InputError
 from components.core.records import StageRecord, read_records, write_records
+from components.core.task_records import read_record
 
 
-def read_record(path: Path) -> StageRecord:
-    """Read the StageRecord that a task left behind.
-
-    Raises:
-        InputError: The file is missing or not a StageRecord.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=StageRecord)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"not a StageRecord: {error}", path, hint="run the stage again that should have written it") from error
-
-
-def run(ledgers: Iterable[Path], records: Iterable[Path], out: Path) -> int:
-    """Write the rows of earlier ledgers followed by ``records``, in the order given.
+def run(ledgers: Iterable[Path], references: Iterable[str], out: Path) -> int:
+    """Write the rows of earlier ledgers followed by the records of tasks, in the order given.
 
     Args:
         ledgers: Ledgers of the tasks before these.
-        records: StageRecord files, one a task.
+        references: Addresses of StageRecords, one a task.
         out: JSON Lines file of StageRecord rows.
 
     Returns:
         Number of rows written.
 
     Raises:
-        InputError: A file is missing or malformed.
+        InputError: A ledger or record is missing or malformed.
+        StoreError: A record cannot be read.
     """
 
     def rows() -> Iterator[StageRecord]:
         for ledger in ledgers:
             yield from read_records(ledger, StageRecord)
-        for path in records:
-            yield read_record(path)
+        for reference in references:
+            yield read_record(reference)
 
     return write_records(out, rows())

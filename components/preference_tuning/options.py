@@ -48,6 +48,12 @@ class TuningOptions(TrainingOptions, frozen=True, kw_only=True):
     precompute_reference: bool = True
     reference_batch_size: Positive = 32
 
+    def __post_init__(self) -> None:
+        if len(self.loss_weights) != len(self.losses):
+            raise ValueError(f"{len(self.losses)} numbers in loss_weights, one for each of losses")
+        if self.sft_weight and self.method != "kto":
+            raise ValueError("sft_weight 0, unless method is kto; for dpo add sft to losses")
+
     def learning_rate(self, round_number: int) -> float:
         """Learning rate of a round (1-based)."""
         return self.learning_rates[min(round_number, len(self.learning_rates)) - 1]

@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 
-from components.core.errors import EmptyOutputError, ParameterError
-from components.core.model_files import hand_on
+from components.core.errors import ParameterError
+from components.core.model_files import hand_on, pass_on
 from components.core.records import LabelledResponse, PreferencePair, digest_of, read_records, row_id
 from components.core.stage import StageRun
 from components.preference_tuning.data import Material, kto_weights, labelled_material, pair_material
 from components.preference_tuning.options import TuningOptions
-from components.student.chat import Chat
 from components.student.checkpoints import Checkpoints
 from components.student.hardware import quiet
 from components.student.load import load_chat, read_info
@@ -40,6 +39,9 @@ def run(
 ) -> None:
     """Train one arm of one round.
 
+    With nothing to learn from, the round is left out: the model is handed on as it came, in both arms, and the record says why. What
+    the round cost is paid by then, and the model that it started from can still be measured, compared and published.
+
     Args:
         model: Folder of the model that the round starts from.
         sft_model: Folder of M1, the reference model when the options say so.
@@ -54,19 +56,24 @@ def run(
         output: Model folder to write.
 
     Raises:
-        EmptyOutputError: There is nothing to learn from.
         ModelError: The model does not load, or memory runs out.
-        ParameterError: Unknown arm, or as many loss weights as losses are not given.
+        ParameterError: Unknown arm.
     """
-    _check(options, arm)
+    if arm not in ARMS:
+        raise ParameterError("arm", arm, "preference or control")
     source = pairs if options.method == "dpo" else labelled
     parent = read_info(model)
+    material = _material(model, source, options, stage, arm, seed)
+    if material is None:
+        pass_on(Path(model), Path(output))
+        print(f"{stage.task}: practice round {round_number} is left out: {stage.left_out}; {parent.name} is handed on as it is", flush=True)
+        stage.counts["control"] = float(arm == "control")
+        stage.lineage.update(model=msgspec.to_builtins(parent), arm=arm, method=options.method)
+        return
     settings = settings_of(options)
     reference = read_info(sft_model) if options.reference == "sft" else parent
     key = row_id("preference_tuning", parent.digest, reference.digest, digest_of(source), settings, round_number, arm, seed)
     work = Checkpoints(checkpoints, key)
-    quiet()
-    material = _material(load_chat(model), source, options, stage, arm, seed)
     rate = options.learning_rate(round_number)
     fit = Fit(
         kind=material.kind,
@@ -93,37 +100,42 @@ def planned_steps(rows: int, options: TuningOptions) -> int:
     return math.ceil(math.ceil(rows / options.batch_size) / options.gradient_accumulation)
 
 
-def _check(options: TuningOptions, arm: str) -> None:
-    if arm not in ARMS:
-        raise ParameterError("arm", arm, "preference or control")
-    if len(options.loss_weights) != len(options.losses):
-        raise ParameterError(
-            "preference_tuning.loss_weights", options.loss_weights, f"{len(options.losses)} numbers, one for each of losses"
-        )
-    if options.sft_weight and options.method != "kto":
-        raise ParameterError("preference_tuning.sft_weight", options.sft_weight, "0, unless method is kto; for dpo add sft to losses")
-
-
-def _material(chat: Chat, source: str, options: TuningOptions, stage: StageRun, arm: str, seed: int) -> Material:
-    preference = arm == "preference"
+def _material(model: str, source: str, options: TuningOptions, stage: StageRun, arm: str, seed: int) -> Material | None:
+    """Rows to train on; None, with the reason in the record, where the method has nothing to learn from. The same for both arms."""
+    pairs = list(read_records(source, PreferencePair)) if options.method == "dpo" else []
+    labelled = list(read_records(source, LabelledResponse)) if options.method != "dpo" else []
+    stage.rows_in = len(pairs) + len(labelled)
+    if not stage.rows_in:
+        stage.left_out = f"{options.method} has no {'pair' if options.method == 'dpo' else 'labelled response'} to learn from"
+        return None
+    quiet()
+    chat, preference = load_chat(model), arm == "preference"
     if options.method == "dpo":
-        pairs = list(read_records(source, PreferencePair))
-        stage.rows_in = len(pairs)
         material = pair_material(chat, pairs, options, preference=preference, seed=seed)
     else:
-        labelled = list(read_records(source, LabelledResponse))
-        stage.rows_in = len(labelled)
         material = labelled_material(chat, labelled, options, method=options.method, preference=preference, seed=seed)
     for reason, count in material.dropped.items():
         stage.drop(reason, count)
-    stage.rows_kept = material.rows
-    if not material.rows:
-        raise EmptyOutputError(
-            f"{stage.task}: there is nothing to learn from ({stage.rows_in} rows in; dropped: {stage.dropped or 'none'})",
-            "see the counts of the preferences stage: are there positives and negatives?",
-        )
     stage.counts.update(material.counts)
+    stage.left_out = _why_left_out(material, options, stage.rows_in)
+    if stage.left_out:
+        if usable := stage.rows_in - sum(material.dropped.values()):
+            stage.drop("one_label_only", usable)
+        return None
+    stage.rows_kept = material.rows
     return material
+
+
+def _why_left_out(material: Material, options: TuningOptions, rows: int) -> str:
+    """What the method does not find in the rows that it got; empty when it can learn."""
+    fitting = f" within max_length = {options.max_length} tokens" if material.dropped else ""
+    if options.method == "dpo":
+        return "" if material.rows else f"dpo learns from pairs, and of {rows} none is{fitting}"
+    right, wrong = int(material.counts["desirable"]), int(material.counts["undesirable"])
+    if right and (wrong or options.method == "sft"):
+        return ""
+    needed = "right and wrong responses" if options.method == "kto" else "right responses"
+    return f"{options.method} learns from {needed}, and of {rows} there are {right} right and {wrong} wrong ones{fitting}"
 
 
 def _config(material: Material, options: TuningOptions, stage: StageRun) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import List
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Output
+from kfp.dsl import Dataset, Input, Output
 
 from components.core.images import AGENTS
 
@@ -15,10 +15,10 @@ def build_preferences(
     options: dict,
     round: int,
     seed: int,
+    records: str,
     pairs: Output[Dataset],
     labelled: Output[Dataset],
-    record: Output[Metrics],
-):
+) -> str:
     """Pair right with wrong responses (DPO) and label them one by one (KTO).
 
     Args:
@@ -27,9 +27,12 @@ def build_preferences(
         options: PreferenceOptions: what is paired with what.
         round: Practice round, 1 for the responses of M1.
         seed: Seed of every choice and order.
+        records: Store URI of the records of runs.
         pairs: PreferencePair rows.
         labelled: LabelledResponse rows.
-        record: What the task did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from pathlib import Path
 
@@ -38,6 +41,7 @@ def build_preferences(
     from components.preferences.options import PreferenceOptions
     from components.preferences.stage import run
 
-    with stage_run("preferences", record, task=f"preferences M{round}", options=options) as stage:
+    with stage_run("preferences", pairs, task=f"preferences M{round}", options=options, records=records) as stage:
         parsed, files = parse_options(PreferenceOptions, options, "preferences"), [Path(item.path) for item in judged]
         run(files, Path(train.path), Path(pairs.path), Path(labelled.path), parsed, stage, seed=seed + round)
+    return stage.reference

@@ -24,3 +24,7 @@ class PreferenceOptions(Options, frozen=True, kw_only=True):
     negatives: Literal["whole", "cut_at_first_wrong_step"] = "whole"
     """``cut_at_first_wrong_step`` ends a rejected response after its first wrong step and lets the chosen one go on from the same
     correct steps (our choice, for small students whose wrong responses are mostly right)."""
+
+    def __post_init__(self) -> None:
+        if not (self.teacher_positives or self.student_positives):
+            raise ValueError("at least one of teacher_positives and student_positives true, or no response would count as right")

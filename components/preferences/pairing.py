@@ -153,6 +153,30 @@ def all_right_or_wrong(correct: Mapping[str, Sequence[bool]]) -> tuple[int, int]
     return sum(all(flags) for flags in correct.values()), sum(not any(flags) for flags in correct.values())
 
 
+def why_no_pair(correct: Mapping[str, Sequence[bool]], dropped: Mapping[str, int]) -> str:
+    """Why a round has no pair, in words and figures.
+
+    Args:
+        correct: Problem to whether each of its responses was right.
+        dropped: Reason to number of problems that had nothing to pair.
+    """
+    problems = len(correct)
+    if not problems:
+        return "no response of the student was judged"
+    right, wrong = all_right_or_wrong(correct)
+    sizes = {len(flags) for flags in correct.values()}
+    samples = f"{sizes.pop()} samples" if len(sizes) == 1 else "their samples"
+    if right == problems and dropped.keys() == {"no_negative"}:
+        return f"the student solved all {problems} problems in all {samples}"
+    if wrong == problems and dropped.keys() == {"no_positive"}:
+        return f"the student solved none of the {problems} problems in any of {samples}"
+    reasons = " and ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    return (
+        f"of {problems} problems the student solved {right} in every sample and {wrong} in none, "
+        f"and under these options no right response has a wrong one beside it (dropped: {reasons})"
+    )
+
+
 def _key(response: Response) -> str:
     return " ".join(response.text.split())
 

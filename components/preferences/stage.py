@@ -19,6 +19,7 @@ from components.preferences.pairing import (
     labelled_rows,
     lend_negatives,
     make_pair,
+    why_no_pair,
 )
 
 
@@ -34,6 +35,9 @@ def run(
 ) -> None:
     """Write the DPO pairs and the KTO rows, both in an order shuffled by the seed (KTOTrainer does not shuffle).
 
+    A round without any pair is a result: there are no pairs, the labelled rows are the right responses alone (continued SFT can learn
+    from them, KTO cannot), and the record says why. What that means for the round is for its tuning to decide, which knows the method.
+
     Args:
         judged: Files of ``JudgedSample`` rows, one per shard.
         train: ``Demonstration`` rows: the teacher's solutions.
@@ -45,9 +49,8 @@ def run(
 
     Raises:
         InputError: A judged sample belongs to a problem without a demonstration.
-        EmptyOutputError: No problem has a positive and a negative.
     """
-    problems = _gather(judged, train, options, stage)
+    verdicts, problems = _gather(judged, train, options, stage)
     stage.rows_in = len(problems)
     lenders = [problem for problem in problems if problem.negatives]
     kept = []
@@ -63,13 +66,17 @@ def run(
             problem = Candidates(problem.problem_id, problem.question, problem.positives, lent)
         kept.append(problem)
     stage.rows_kept = len(kept)
-    stage.require_rows("problem with a right and a wrong response")
+    if not kept:
+        stage.left_out = why_no_pair(verdicts, stage.dropped)
+        print(f"{stage.task}: no pair could be made: {stage.left_out}", flush=True)
+        # They lack only what to be paired with; without synthetic negatives such problems are left out on purpose.
+        kept = [problem for problem in problems if problem.positives and options.synthetic_negatives]
     counts: dict[str, float] = dict.fromkeys(
         ("pairs", "synthetic_pairs", "cut_pairs", "repeated_pairs", "labelled", "desirable", "undesirable"), 0
     )
     write_records(pairs, _count_pairs(_pairs(kept, options, seed, counts), counts, stage))
     write_records(labelled, _count_labels(_shuffled_labels(kept, options, seed), counts))
-    counts["synthetic_share"] = round(counts["synthetic_pairs"] / counts["pairs"], 4)
+    counts["synthetic_share"] = round(counts["synthetic_pairs"] / max(counts["pairs"], 1), 4)
     for side in ("positives", "negatives"):
         for problem in kept:
             for response in getattr(problem, side):
@@ -77,15 +84,18 @@ def run(
     stage.counts.update(counts)
 
 
-def _gather(judged: Sequence[Path], train: Path, options: PreferenceOptions, stage: StageRun) -> list[Candidates]:
-    """Positives and negatives of every sampled problem, in the order of the problems' ids, whatever the order of the files."""
+def _gather(
+    judged: Sequence[Path], train: Path, options: PreferenceOptions, stage: StageRun
+) -> tuple[dict[str, list[bool]], list[Candidates]]:
+    """Verdicts, and positives and negatives, of every sampled problem, in the order of the problems' ids, whatever that of the files."""
     samples: dict[str, list[JudgedSample]] = defaultdict(list)
     origin: dict[str, Path] = {}
     for path in judged:
         for row in read_records(path, JudgedSample):
             samples[row.problem_id].append(row)
             origin.setdefault(row.problem_id, path)
-    right, wrong = all_right_or_wrong({key: [row.correct for row in rows] for key, rows in samples.items()})
+    verdicts = {key: [row.correct for row in rows] for key, rows in samples.items()}
+    right, wrong = all_right_or_wrong(verdicts)
     stage.counts.update(problems_all_correct=right, problems_all_wrong=wrong)
     demonstrations: dict[str, list[Demonstration]] = defaultdict(list)
     for demonstration in read_records(train, Demonstration):
@@ -111,7 +121,7 @@ def _gather(judged: Sequence[Path], train: Path, options: PreferenceOptions, sta
         problems.append(problem)
     if contradicting:
         stage.counts["contradicting_negatives"] = contradicting
-    return problems
+    return verdicts, problems
 
 
 def _pairs(kept: Sequence[Candidates], options: PreferenceOptions, seed: int, counts: dict[str, float]) -> Iterator[PreferencePair]:

@@ -58,6 +58,8 @@ class Card(Record, frozen=True, kw_only=True):
     decision: Decision
     options: dict[str, dict[str, Any]]
     """Task to the options it was given."""
+    left_out: dict[str, str] = {}
+    """Task to why it left its work out: a model that came through such a round is the one before it, unchanged."""
     lineage: dict[str, dict[str, Any]]
     """Task to what else it noted down."""
 
@@ -97,6 +99,7 @@ def build_card(model: Path, records: Sequence[StageRecord], decision: Decision, 
         scores=list({(score.model, score.benchmark): score for record in records for score in record.scores}.values()),
         decision=decision,
         options={record.task: record.options for record in records if record.options},
+        left_out={record.task: record.left_out for record in records if record.left_out},
         lineage={record.task: record.lineage for record in records if record.lineage and record.stage != "seeds"},
     )
     return msgspec.convert(redact(msgspec.to_builtins(card)), Card)

@@ -1,39 +1,41 @@
 """The KFP faces of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
 
 from components.core.images import AGENTS
 
 
 @dsl.component(base_image=AGENTS, install_kfp_package=False)
-def current_champion(models: str) -> str:
+def current_champion(models: str, records: str) -> str:
     """Version name of the champion in the model store; empty when there is none.
 
     Args:
         models: URI of the model store.
+        records: Store URI of the records of runs.
     """
     from components.core.stage import stage_run
     from components.core.store import open_store
     from components.promotion.registry import current_champion
 
-    with stage_run("promotion", task="current champion"):
+    with stage_run("promotion", task="current champion", records=records):
         return current_champion(open_store(models))
 
 
 @dsl.component(base_image=AGENTS, install_kfp_package=False)
-def starting_point(models: str, student: dict) -> str:
+def starting_point(models: str, student: dict, records: str) -> str:
     """Version name of the model that this run trains on; empty to start from the base model.
 
     Args:
         models: URI of the model store.
         student: Options of the student.
+        records: Store URI of the records of runs.
     """
     from components.core.stage import stage_run
     from components.core.store import open_store
     from components.promotion.registry import current_champion
 
-    with stage_run("promotion", task="starting point"):
+    with stage_run("promotion", task="starting point", records=records):
         return current_champion(open_store(models)) if student.get("start_from") == "champion" else ""
 
 
@@ -45,9 +47,9 @@ def compare(
     champion_results: Input[Dataset],
     champion: str,
     options: dict,
+    records: str,
     decision: Output[Artifact],
-    record: Output[Metrics],
-):
+) -> str:
     """Decide by a paired test on development problems whether the new model becomes the champion.
 
     Args:
@@ -57,8 +59,11 @@ def compare(
         champion_results: What the champion did; empty when there is none.
         champion: Version name of the champion, or empty.
         options: Options of the stage.
+        records: Store URI of the records of runs.
         decision: The decision with its reason and figures.
-        record: What the stage did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from pathlib import Path
 
@@ -67,10 +72,11 @@ def compare(
     from components.promotion.options import PromotionOptions
     from components.promotion.stage import compare
 
-    with stage_run("promotion", record, task="comparison with the champion", options=options) as stage:
+    with stage_run("promotion", decision, task="comparison with the champion", options=options, records=records) as stage:
         parsed = parse_options(PromotionOptions, options, "promotion")
         paths = [Path(item.path) for item in (ledger, results, base_results, champion_results)]
         compare(*paths, champion, parsed, Path(decision.path), stage)
+    return stage.reference
 
 
 @dsl.component(base_image=AGENTS, install_kfp_package=False)
@@ -85,9 +91,9 @@ def publish(
     options: dict,
     models: str,
     pipeline_digest: str,
+    records: str,
     card: Output[Artifact],
-    record: Output[Metrics],
-):
+) -> str:
     """Publish the model with its data, report and lineage card, and move the champion pointer if it was promoted.
 
     Args:
@@ -101,8 +107,11 @@ def publish(
         options: Options of the stage.
         models: URI of the model store.
         pipeline_digest: Digest of the compiled pipeline.
+        records: Store URI of the records of runs.
         card: The lineage card.
-        record: What the stage did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from pathlib import Path
 
@@ -111,8 +120,9 @@ def publish(
     from components.promotion.options import PromotionOptions
     from components.promotion.stage import Material, publish
 
-    with stage_run("promotion", record, task="publishing", options=options) as stage:
+    with stage_run("promotion", card, task="publishing", options=options, records=records) as stage:
         parsed = parse_options(PromotionOptions, options, "promotion")
         material = Material(*[Path(item.path) for item in (model, train, results, html, summary, ledger, decision)])
         publish(material, parsed, models, pipeline_digest, Path(card.path), stage)
         card.metadata["model"] = model.uri
+    return stage.reference

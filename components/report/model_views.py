@@ -46,6 +46,8 @@ def what_it_is(model: ModelSummary, method: str) -> str:
         method: Loss of preference tuning, ``dpo`` for example; empty when unknown.
     """
     number = model_round(model.name) or 0
+    if model.same_as:
+        return f"{model.same_as} unchanged: practice round {number - 1} was left out"
     tuned = f"{method.upper()} on" if method else "preference tuning on"
     return {
         "base": "base model, before any training here",
@@ -84,7 +86,7 @@ def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str,
         before = loop[loop.index(model.name) - 1] if model.name in loop[1:] else None
         if model.role == "control":
             before = f"M{(model_round(model.name) or 1) - 1}"
-        change = difference(score, scores[before]) if before in scores else None
+        change = difference(score, scores[before]) if before in scores and not model.same_as else None
         rows.append(
             {
                 "name": model.name,

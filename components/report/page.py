@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from components.core.records import StageRecord
 from components.report.model_views import accuracy, benchmark_keys, controls_table, sampling, slices, test_keys
+from components.report.rounds import rounds_left_out
 from components.report.run_views import (
     counts,
     facts,
@@ -79,6 +80,7 @@ def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[s
         "benchmarks": [accuracy(models, key, method) for key in keys],
         "duels": controls_table([change for change in summary.controls if change.benchmark == summary.main_benchmark]),
         "controls": controls_table([change for change in summary.controls if change.benchmark != summary.main_benchmark]),
+        "rounds_left_out": rounds_left_out(records),
         "sampling": [card for key in tests if (card := sampling(models, key))],
         "slices": [card for key in tests if (card := slices(models, key))],
         "training": training(tasks),

@@ -10,6 +10,7 @@ import msgspec
 from components.core.errors import InputError
 from components.core.records import StageRecord, read_records
 from components.core.whole_files import write_whole
+from components.report.figures import headline_figures
 from components.report.page import render
 from components.report.summary import Summary, summarise
 from components.report.verdict import judge_run
@@ -33,6 +34,7 @@ def run(ledger: Path, decision: Path | None, html: Path, summary: Path) -> Summa
     records = list(read_records(ledger, StageRecord))
     judged = _read_decision(decision) if decision is not None else None
     made = summarise(records, judged, judge_run(records, judged))
+    made = msgspec.structs.replace(made, figures=headline_figures(records, made))
     write_whole(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
     write_whole(html, render(records, made, judged).encode())
     return made

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.core.records import Record, Score, StageRecord, Usage
+from components.report.rounds import rounds_left_out
 from components.report.statistics import Difference, difference, is_dev
 from components.report.tasks import group_tasks, latest_scores, model_order, model_role, model_round
 
@@ -23,6 +24,10 @@ class ModelSummary(Record, frozen=True, kw_only=True):
 
     Names of development sets end in ``-dev``.
     """
+    same_as: str = ""
+    """The model that this one is, unchanged, where its practice round was left out."""
+    left_out: str = ""
+    """Why it was."""
 
 
 class StageSummary(Record, frozen=True, kw_only=True):
@@ -36,6 +41,7 @@ class StageSummary(Record, frozen=True, kw_only=True):
     rows_in: int
     rows_kept: int
     dropped: dict[str, int]
+    left_out: str = ""
 
 
 class Verdict(Record, frozen=True, kw_only=True):
@@ -66,6 +72,8 @@ class Summary(Record, frozen=True, kw_only=True):
     """Counts of the contamination stage: rows in and kept, dropped rows by reason and the stage's own counts."""
     promotion: dict[str, Any] | None
     """The promotion decision; None when there is none."""
+    figures: dict[str, float] = {}
+    """What a person compares between runs, by name (``components.report.figures``)."""
 
 
 def summarise_models(records: Sequence[StageRecord]) -> list[ModelSummary]:
@@ -73,7 +81,17 @@ def summarise_models(records: Sequence[StageRecord]) -> list[ModelSummary]:
     by_model: dict[str, dict[str, Score]] = {}
     for score in latest_scores(records):
         by_model.setdefault(score.model, {})[score.benchmark] = score
-    return [ModelSummary(name=name, role=model_role(name), benchmarks=by_model[name]) for name in sorted(by_model, key=model_order)]
+    same = {name: round_ for round_ in rounds_left_out(records) for name in round_.models}
+    return [
+        ModelSummary(
+            name=name,
+            role=model_role(name),
+            benchmarks=by_model[name],
+            same_as=same[name].kept if name in same else "",
+            left_out=same[name].reason if name in same else "",
+        )
+        for name in sorted(by_model, key=model_order)
+    ]
 
 
 def main_benchmark(models: Sequence[ModelSummary]) -> str | None:
@@ -100,12 +118,15 @@ def growth(models: Sequence[ModelSummary]) -> list[Difference]:
 
 
 def control_differences(models: Sequence[ModelSummary]) -> list[Difference]:
-    """Every preference model against the control of its round, on every benchmark that both were measured on."""
+    """Every preference model against the control of its round, on every benchmark that both were measured on.
+
+    Those of a round that was left out are one model, and say nothing.
+    """
     controls = {model_round(model.name): model for model in models if model.role == "control"}
     found: list[Difference] = []
     for model in models:
         control = controls.get(model_round(model.name))
-        if model.role != "preference" or control is None:
+        if model.role != "preference" or model.same_as or control is None:
             continue
         found += [difference(model.benchmarks[key], control.benchmarks[key]) for key in model.benchmarks if key in control.benchmarks]
     return found
@@ -151,6 +172,7 @@ def summarise(records: Sequence[StageRecord], decision: Mapping[str, Any] | None
                 rows_in=record.rows_in,
                 rows_kept=record.rows_kept,
                 dropped=record.dropped,
+                left_out=record.left_out,
             )
             for record in records
         ],

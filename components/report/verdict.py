@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.core.records import Score, StageRecord
+from components.report.rounds import rounds_left_out
 from components.report.statistics import Difference, is_dev
 from components.report.summary import (
     ModelSummary,
@@ -41,6 +42,7 @@ def judge_run(records: Sequence[StageRecord], decision: Mapping[str, Any] | None
     else:
         headline, tone = _headline(main)
         sentences = [_growth_sentence(main, models, key), *_elsewhere(changes, key), *_control_sentences(models, key)]
+    sentences += [round_.sentence for round_ in rounds_left_out(records)]
     sentences += _contamination_sentence(records)
     if decision is not None:
         sentences.append(f"{'Promoted' if decision.get('promoted') else 'Not promoted'}: {decision.get('reason', '')}".rstrip(": "))
@@ -111,7 +113,7 @@ def _elsewhere(changes: Sequence[Difference], key: str) -> list[str]:
 
 
 def _control_sentences(models: Sequence[ModelSummary], key: str) -> list[str]:
-    tuned = [model for model in models if model.role == "preference"]
+    tuned = [model for model in models if model.role == "preference" and not model.same_as]
     if not tuned:
         return []
     found = [change for change in control_differences(models) if change.benchmark == key]

@@ -1,7 +1,7 @@
 """The KFP face of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Dataset, Input, Model, Output
 
 from components.core.images import GENERATOR
 
@@ -15,9 +15,9 @@ def sample(
     round: int,
     seed: int,
     shard: str,
+    records: str,
     samples: Output[Dataset],
-    record: Output[Metrics],
-):
+) -> str:
     """Several responses of the student to every practice problem.
 
     Args:
@@ -28,14 +28,18 @@ def sample(
         round: Practice round, 1-based.
         seed: Of the choice of problems and of every sample.
         shard: "index/count".
+        records: Store URI of the records of runs.
         samples: The responses.
-        record: What the stage did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from components.core.options import parse_options
     from components.core.stage import stage_run
     from components.sampling.options import SamplingOptions
     from components.sampling.stage import run
 
-    with stage_run("sampling", record, task=f"sampling M{round}", shard=shard, options=options) as stage:
+    with stage_run("sampling", samples, task=f"sampling M{round}", shard=shard, options=options, records=records) as stage:
         parsed = parse_options(SamplingOptions, options, "sampling")
         run(model.path, train.path, parsed, stage, checkpoints=checkpoints, round_number=round, seed=seed, output=samples.path)
+    return stage.reference

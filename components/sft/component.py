@@ -1,15 +1,13 @@
 """The KFP face of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Dataset, Input, Model, Output
 
 from components.core.images import TRAINER
 
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
-def sft(
-    base: Input[Model], train: Input[Dataset], options: dict, checkpoints: str, seed: int, model: Output[Model], record: Output[Metrics]
-):
+def sft(base: Input[Model], train: Input[Dataset], options: dict, checkpoints: str, seed: int, records: str, model: Output[Model]) -> str:
     """Supervised fine-tuning of the base model on the teacher's solutions: M1.
 
     Args:
@@ -18,14 +16,18 @@ def sft(
         options: Options of the stage.
         checkpoints: Store URI for work in progress.
         seed: Of the order of the rows.
+        records: Store URI of the records of runs.
         model: The trained model.
-        record: What the stage did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from components.core.options import parse_options
     from components.core.stage import stage_run
     from components.sft.options import SFTOptions
     from components.sft.stage import run
 
-    with stage_run("sft", record, task="sft", options=options) as stage:
+    with stage_run("sft", model, task="sft", options=options, records=records) as stage:
         parsed = parse_options(SFTOptions, options, "sft")
         run(base.path, train.path, parsed, stage, checkpoints=checkpoints, seed=seed, output=model.path)
+    return stage.reference

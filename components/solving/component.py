@@ -1,7 +1,7 @@
 """The KFP face of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Output
+from kfp.dsl import Dataset, Input, Output
 
 from components.core.images import AGENTS
 
@@ -16,8 +16,7 @@ def solve(
     seed: int,
     shard: str,
     demonstrations: Output[Dataset],
-    record: Output[Metrics],
-):
+) -> str:
     """Let the teacher solve the problems of one shard.
 
     Args:
@@ -29,7 +28,9 @@ def solve(
         seed: Seed of the run; replies do not depend on it, so that they serve every run.
         shard: "index/count".
         demonstrations: Demonstration rows.
-        record: What the task did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from pathlib import Path
 
@@ -40,6 +41,7 @@ def solve(
     from components.teacher.options import TeacherOptions
 
     kept = {"demonstrations": demonstrations.path}
-    with stage_run("solving", record, shard=shard, options={"teacher": teacher, **options}, outputs=kept, records=records) as stage:
+    with stage_run("solving", demonstrations, shard=shard, options={"teacher": teacher, **options}, outputs=kept, records=records) as stage:
         endpoint, choices = parse_options(TeacherOptions, teacher, "teacher"), parse_options(SolvingOptions, options, "solving")
         run(Path(problems.path), endpoint, choices, responses, Path(demonstrations.path), stage)
+    return stage.reference

@@ -13,7 +13,8 @@ CONTAINER = "node"
 """Name of the trainer's container, and of its replicated job, in the runtimes that come with Kubeflow Trainer."""
 FOREIGN = ("KFP_", "_KFP_", "ARGO_", "PET_", "METADATA_", "ML_PIPELINE_", "KUBERNETES_")
 """Environment of the task's pod that says nothing to the nodes, or something wrong."""
-KEPT_LABELS = ("tutorloop.dev/", "app.kubernetes.io/part-of")
+KEPT_LABELS = ("tutorloop.dev/", "app.kubernetes.io/part-of", "pipeline/runid")
+"""Of the task's pod: its environment reads run and pipeline from labels, and whoever looks for a run's pods finds the nodes as well."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 USER = 65532
 

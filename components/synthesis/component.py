@@ -1,7 +1,7 @@
 """The KFP face of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Output
+from kfp.dsl import Dataset, Input, Output
 
 from components.core.images import AGENTS
 
@@ -16,8 +16,7 @@ def synthesize(
     seed: int,
     shard: str,
     problems: Output[Dataset],
-    record: Output[Metrics],
-):
+) -> str:
     """Write new problems from one shard of the seeds: Ask-Me-Anything, Suggester and Editor.
 
     Args:
@@ -29,7 +28,9 @@ def synthesize(
         seed: Chooses the seeds that are rewritten when not all are.
         shard: "index/count".
         problems: Problem rows: the shard's seeds and the new problems.
-        record: What the task did.
+
+    Returns:
+        Address of the record of what the task did.
     """
     from pathlib import Path
 
@@ -40,6 +41,7 @@ def synthesize(
     from components.teacher.options import TeacherOptions
 
     kept = {"problems": problems.path}
-    with stage_run("synthesis", record, shard=shard, options={"teacher": teacher, **options}, outputs=kept, records=records) as stage:
+    with stage_run("synthesis", problems, shard=shard, options={"teacher": teacher, **options}, outputs=kept, records=records) as stage:
         endpoint, choices = parse_options(TeacherOptions, teacher, "teacher"), parse_options(SynthesisOptions, options, "synthesis")
         run(Path(seeds.path), endpoint, choices, responses, seed, shard, Path(problems.path), stage)
+    return stage.reference

@@ -1,7 +1,7 @@
 """The KFP faces of the tasks that look after a run; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Input, PipelineTaskFinalStatus
+from kfp.dsl import HTML, Artifact, Input
 
 from components.core.images import SYNC
 
@@ -71,15 +71,23 @@ def preflight(
     from components.core.stage import stage_run
     from pipelines.control.preflight import run
 
-    with stage_run("preflight"):
+    with stage_run("preflight", records=records):
         run(given)
 
 
 @dsl.component(base_image=SYNC, install_kfp_package=False)
 def keep_results(
-    records: str, html: Input[HTML], summary: Input[Artifact], ledger: Input[Artifact], decision: Input[Artifact], card: Input[Artifact]
+    records: str,
+    html: Input[HTML],
+    summary: Input[Artifact],
+    ledger: Input[Artifact],
+    decision: Input[Artifact],
+    card: Input[Artifact],
+    record_1: str,
+    record_2: str,
+    record_3: str,
 ):
-    """Put report, figures, ledger, decision and lineage card into the run's record.
+    """Put report, figures, ledger, decision and lineage card into the run's record, and close it: this is the last task of a run.
 
     Args:
         records: Store URI of the records of runs.
@@ -88,24 +96,11 @@ def keep_results(
         ledger: JSON Lines of StageRecord rows.
         decision: The promotion decision.
         card: The lineage card.
+        record_1: Address of the record of a task that came after the ledger; likewise record_2 and record_3.
     """
     from components.core.stage import stage_run
     from pipelines.control.results import keep
 
-    with stage_run("record", task="results"):
-        keep(records, {"html": html, "summary": summary, "ledger": ledger, "decision": decision, "card": card})
-
-
-@dsl.component(base_image=SYNC, install_kfp_package=False)
-def end_run(status: PipelineTaskFinalStatus, records: str):
-    """Record how the run ended, whatever happened.
-
-    Args:
-        status: Of everything else.
-        records: Store URI of the records of runs.
-    """
-    from components.core.stage import readable_errors
-    from pipelines.control.results import end
-
-    with readable_errors("end of the run"):
-        end(records, state=status.state, error=status.error_message or "")
+    results = {"html": html, "summary": summary, "ledger": ledger, "decision": decision, "card": card}
+    with stage_run("record", task="results", records=records):
+        keep(records, results, [record_1, record_2, record_3])

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from components.core.errors import InputError, TutorLoopError
+from pipelines.binding import bound
 from pipelines.compile import package_digest
 
 SYMBOLIC = re.compile(r"[\w./-]+:symbolic\b")
@@ -91,8 +92,8 @@ def read_package(path: Path) -> Package:
         spec: dict[str, Any] = documents[0]
         description = str(spec["pipelineInfo"].get("description", ""))
         inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        profile = str(inputs.get("profile", {}).get("defaultValue", ""))
-        records = str(inputs.get("records", {}).get("defaultValue", ""))
+        profile = str(bound(spec, "profile") or "")
+        records = str(bound(spec, "records") or "")
         required = {name: not (item.get("isOptional") or "defaultValue" in item) for name, item in inputs.items()}
     except (yaml.YAMLError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"not a compiled pipeline: {type(error).__name__} {error}", path, hint=again) from error

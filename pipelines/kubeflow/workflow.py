@@ -243,13 +243,19 @@ def pipeline_of(given: Mapping[str, Any]) -> str:
 
 
 def argument_of(given: Mapping[str, Any], name: str) -> Any:
-    """What a run was given for a parameter of its pipeline; None where its workflow does not say."""
+    """What the tasks of a run are given under a name: a parameter of the run, or a constant of its package; None where neither is there."""
+    constants: list[Any] = []
     for template in (given.get("spec") or {}).get("templates") or []:
         for task in (template.get("dag") or {}).get("tasks") or []:
-            for item in (task.get("arguments") or {}).get("parameters") or []:
-                if item.get("name") == "runtime-config":
-                    return json.loads(item["value"]).get("parameterValues", {}).get(name)
-    return None
+            arguments = {item["name"]: item.get("value") for item in (task.get("arguments") or {}).get("parameters") or []}
+            if "runtime-config" in arguments:
+                values = json.loads(arguments["runtime-config"]).get("parameterValues") or {}
+                if name in values:
+                    return values[name]
+            elif name in str(arguments.get("task")):
+                source = json.loads(arguments["task"]).get("inputs", {}).get("parameters", {}).get(name, {})
+                constants += [source["runtimeValue"]["constant"]] if "runtimeValue" in source else []
+    return next(iter(constants), None)
 
 
 def _nodes(status: Mapping[str, Any], workflow: str) -> Iterator[Node]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import subprocess
 import sys
@@ -53,12 +52,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Workflo
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A package of the tiny profile, as a release has it."""
-    inputs = copy.deepcopy(INPUTS)
-    for definition in inputs["parameters"].values():
-        definition |= {"isOptional": True}
-    inputs["parameters"]["profile"]["defaultValue"] = "tiny"
+    constants = {
+        name: {"runtimeValue": {"constant": value}} for name, value in (("profile", "tiny"), ("records", "s3://artifacts/records"))
+    }
     git = Git(tmp_path)
-    git.package(root={"inputDefinitions": inputs, "dag": {"tasks": {}}})
+    git.package(root={"inputDefinitions": INPUTS, "dag": {"tasks": {"preflight": {"inputs": {"parameters": constants}}}}})
     return git.packages / "orca-math-tiny.yaml"
 
 

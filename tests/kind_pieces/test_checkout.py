@@ -62,12 +62,6 @@ def test_the_released_package_is_that_of_the_tests_profile(built: Checkout) -> N
     assert platform["platforms"]["kubernetes"]
 
 
-def test_argo_tries_a_task_again_whatever_ended_its_pod_and_nothing_else(built: Checkout) -> None:
-    [settings] = [item for item in resources(built, "pipelines") if item["metadata"]["name"] == "workflow-controller-configmap"]
-    defaults = yaml.safe_load(settings["data"]["workflowDefaults"])
-    assert defaults["spec"]["templateDefaults"]["retryStrategy"] == {"limit": "0", "retryPolicy": "Always"}
-
-
 def test_schedules_are_declared_and_taken_away_as_in_git(built: Checkout) -> None:
     def shipped() -> dict[str, str]:
         [found] = [item for item in resources(built, "schedules") if str(item["metadata"]["name"]).startswith("tutorloop-schedules")]

@@ -12,17 +12,15 @@ from click.testing import CliRunner, Result
 from pipelines.cli import cli
 from pipelines.compile import COMPILED
 from pipelines.kubeflow.packages import Package, read_package
-
-STORES = {"responses": "s3://responses", "checkpoints": "s3://artifacts/checkpoints", "models": "s3://models"}
+from pipelines.parameters import load, run_arguments
 
 
 def inputs() -> dict[str, Any]:
-    """The inputs of the real pipeline."""
+    """The inputs of the real pipeline that a released package has: what a person chooses, each with a default."""
     package = next(yaml.load_all((COMPILED / "orca_math.yaml").read_text(), Loader=yaml.CSafeLoader))
-    found: dict[str, Any] = package["root"]["inputDefinitions"]
-    # As in a released package, where everything has a default.
-    found["parameters"]["records"] |= {"defaultValue": "s3://artifacts/records", "isOptional": True}
-    return found
+    chosen = run_arguments(load("tiny"))
+    found = {name: item for name, item in package["root"]["inputDefinitions"]["parameters"].items() if name in chosen}
+    return {"parameters": {name: item | {"defaultValue": chosen[name], "isOptional": True} for name, item in found.items()}}
 
 
 INPUTS = inputs()
@@ -49,7 +47,6 @@ class Git:
             "pipeline": "orca-math-tiny",
             "profile": "tiny",
             "parameters": {"seed": 1, "sft.learning_rate": 1.0e-3},
-            "stores": STORES,
             "cron": "0 0 3 * * 1",
             "service_account": "tutorloop-run",
         }

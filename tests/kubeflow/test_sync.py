@@ -7,10 +7,11 @@ from typing import Any
 import kfp_server_api
 import pytest
 
-from pipelines.compile import COMPILED
-from pipelines.images import resolve
+from pipelines.images import REPOSITORIES, Image, ImageTable, version
+from pipelines.package import finished_package
+from pipelines.parameters import load
 from pipelines.sync import wanted
-from tests.kubeflow.git import STORES, Git
+from tests.kubeflow.git import Git
 from tests.kubeflow.server import Double
 
 
@@ -37,8 +38,8 @@ def test_a_schedule_becomes_a_recurring_run(git: Git, double: Double) -> None:
     assert (job["status"], job["no_catchup"], job["max_concurrency"]) == ("ENABLED", True, "1")
     assert (job["trigger"], job["service_account"]) == ({"cron_schedule": {"cron": "0 0 3 * * 1"}}, "tutorloop-run")
     given = job["runtime_config"]["parameters"]
-    assert (given["seed"], given["sft_options"]["learning_rate"], given["responses"]) == (1, 1e-3, STORES["responses"])
-    assert given["profile"] == "tiny"
+    assert (given["seed"], given["sft_options"]["learning_rate"]) == (1, 1e-3)
+    assert given["judging"], "every option is given, with what it has by default"
     assert "pipeline_version_id" not in job["pipeline_version_reference"], "the newest at each firing"
     assert double.cluster.summary()["experiments"] == [("retraining", "AVAILABLE")]
     assert double.cluster.summary()["versions"] == [git.package().version]
@@ -290,8 +291,9 @@ def test_two_syncs_at_once_agree_on_one(git: Git, double: Double, monkeypatch: p
 
 
 def test_the_real_package_is_taken(git: Git, double: Double) -> None:
-    (git.packages / "orca-math-tiny.yaml").write_text(resolve((COMPILED / "orca_math.yaml").read_text()))
-    git.schedule(stores=STORES | {"records": "s3://artifacts/records"})
+    table = ImageTable(images=[Image(name=name, version=version(name), reference=f"{name}:1") for name in REPOSITORIES])
+    (git.packages / "orca-math-tiny.yaml").write_text(finished_package(load("tiny"), table, profile="tiny"))
+    git.schedule()
     git.sync(double.url)
     double.cluster.tick()
     assert len(double.cluster.workflows) == 1

@@ -31,6 +31,8 @@ def _workload_facts(item: Object) -> Object:
     containers = {
         part["name"]: {
             "image": part["image"],
+            # Scripts are no facts.
+            "args": [argument for argument in part.get("args", []) if "\n" not in argument],
             "ports": {port.get("name", str(port["containerPort"])): port["containerPort"] for port in part.get("ports", [])},
             "env": {variable["name"]: variable.get("valueFrom", {}) for variable in part.get("env", [])},
             "envFrom": part.get("envFrom", []),
@@ -51,6 +53,8 @@ def _workload_object(facts: Object) -> Object:
         {
             "name": name,
             "image": part["image"],
+            # Scripts are no facts.
+            "args": [argument for argument in part.get("args", []) if "\n" not in argument],
             "ports": [
                 {"containerPort": number} if name == str(number) else {"name": name, "containerPort": number}
                 for name, number in part.get("ports", {}).items()

@@ -9,7 +9,7 @@ from tests.manifests.objects import Cluster, Object, Workload, identify
 from tests.manifests.policies import quantity
 
 
-def _asked_by_containers(work: Workload) -> dict[str, float]:
+def asked_by_containers(work: Workload) -> dict[str, float]:
     """What one pod asks for, by the names that quotas use."""
     total: dict[str, float] = defaultdict(float)
     for part in ("requests", "limits"):
@@ -39,7 +39,7 @@ def asked(cluster: Cluster, namespace: str) -> dict[str, float]:
         if work.identity.namespace != namespace or work.identity.kind == "Pod":
             continue
         count = int(work.controller["spec"].get("replicas", 1)) if work.is_server else 1
-        for name, value in _asked_by_containers(work).items():
+        for name, value in asked_by_containers(work).items():
             total[name] += count * value
         claims += [(template["spec"], count) for template in work.controller["spec"].get("volumeClaimTemplates", [])]
     claims += [(item["spec"], 1) for item in cluster.of("PersistentVolumeClaim") if item["metadata"]["namespace"] == namespace]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from components.student.options import ClusterOptions
+from components.student.spread import Spread
+from components.student.trainjob_manifest import trainjob
 from tests.conftest import ROOT
 from tests.manifests.objects import Object, read_yaml
 
@@ -39,23 +42,23 @@ def stages_with(secret: str) -> set[str]:
     return {stage for stage, settings in executors().items() if secret in {part["secretName"] for part in settings["secretAsEnv"]}}
 
 
-def _resources(settings: Object) -> Object:
-    """What Kubernetes is asked for; KFP writes only what the package names."""
+def resources(settings: Object) -> Object:
+    """What Kubernetes is asked for by a task with these settings; KFP writes only what the package names."""
     given = settings["container"].get("resources", {})
-    resources: Object = {"requests": {}, "limits": {}}
+    found: Object = {"requests": {}, "limits": {}}
     for part, words in (("requests", "Request"), ("limits", "Limit")):
         for name, word in (("cpu", "Cpu"), ("memory", "Memory")):
             if value := given.get(f"resource{word}{words}"):
-                resources[part][name] = value
+                found[part][name] = value
     if accelerator := given.get("accelerator"):
-        resources["limits"][accelerator["resourceType"]] = accelerator["resourceCount"]
-        resources["requests"][accelerator["resourceType"]] = accelerator["resourceCount"]
-    return resources
+        found["limits"][accelerator["resourceType"]] = accelerator["resourceCount"]
+        found["requests"][accelerator["resourceType"]] = accelerator["resourceCount"]
+    return found
 
 
 def _pod(name: str, labels: dict[str, str], settings: Object) -> Object:
     environment = {"env": _environment(settings), "envFrom": [{"configMapRef": {"name": ENVIRONMENT}}]}
-    container = {"name": "main", **environment, "resources": _resources(settings)}
+    container = {"name": "main", **environment, "resources": resources(settings)}
     metadata = {"name": name, "namespace": "kubeflow", "labels": labels}
     return {
         "apiVersion": "v1",
@@ -84,9 +87,20 @@ def task_names() -> frozenset[str]:
     return frozenset({"run-driver", *(f"run-{stage}" for stage in executors())})
 
 
+def _node(task: Object) -> Object:
+    """A pod of the TrainJob that a training task starts, labelled by the task and by JobSet."""
+    container = {**task["spec"]["containers"][0], "image": "trainer"}
+    job = trainjob(
+        "sft-1", [], Spread(local=8, nodes=2, batch=1, accumulation=1), ClusterOptions(), {**task, "spec": {"containers": [container]}}
+    )
+    [patch] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    labels = patch["template"]["spec"]["template"]["metadata"]["labels"]
+    return _pod("trainjob-node", {**labels, "jobset.sigs.k8s.io/jobset-name": "sft-1"}, executors()["sft"])
+
+
 def run_pods() -> list[Object]:
     """A driver of Kubeflow's, a task of each stage, and a node of a training on several."""
     workflow = {"workflows.argoproj.io/workflow": "run-1", "pipeline/runid": "1"}
     tasks = [_pod(f"run-{stage}", {**workflow, **settings["podMetadata"]["labels"]}, settings) for stage, settings in executors().items()]
-    node = _pod("trainjob-node", {"jobset.sigs.k8s.io/jobset-name": "sft-1"}, executors()["sft"])
-    return [_pod("run-driver", workflow, {"secretAsEnv": [], "container": {}}), *tasks, node]
+    [training] = [task for task in tasks if task["metadata"]["name"] == "run-sft"]
+    return [_pod("run-driver", workflow, {"secretAsEnv": [], "container": {}}), *tasks, _node(training)]

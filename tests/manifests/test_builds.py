@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.package_checks.workflow_size import MAX_WORKFLOW_SIZE
 from tests.manifests import kubeflow, kustomize
 from tests.manifests.conftest import LAYERS, OVERLAYS, Build
 from tests.manifests.objects import CLUSTER_SCOPED, Identity, Object, identify, is_ours, read_yaml
@@ -138,3 +139,15 @@ def test_stand_ins_have_all_objects(tmp_path: Path, base: str) -> None:
 @pytest.mark.skipif("KFP_MANIFESTS" not in os.environ, reason="KFP_MANIFESTS and ARGO_MANIFESTS name no local copies (manifests/build.py)")
 def test_stand_ins_know_what_kubeflow_brings(tmp_path: Path) -> None:
     assert kubeflow.describe_bases(tmp_path / "checkout") == kubeflow.facts()
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_controller_lets_workflows_be_as_large_as_packages_are_checked_for(build: Build, overlay: str) -> None:
+    variables = {
+        variable["name"]: variable.get("value")
+        for item in build(f"overlays/{overlay}/platform").items
+        if (item["kind"], item["metadata"]["name"]) == ("Deployment", "workflow-controller")
+        for container in item["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env", [])
+    }
+    assert variables.get("MAX_WORKFLOW_SIZE") == str(MAX_WORKFLOW_SIZE)

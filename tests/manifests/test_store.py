@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from pipelines.package import STORES
+from pipelines.cluster import StoreOptions
 from tests.manifests.conftest import Build
 from tests.manifests.objects import read_yaml
 
@@ -69,7 +70,7 @@ def test_rules_of_artifacts_spare_the_records_of_runs(settings: dict[str, Any]) 
 
 def test_every_store_of_a_run_is_in_a_bucket_that_its_tasks_may_write(settings: dict[str, Any], build: Build) -> None:
     [environment] = [item for item in build("overlays/kind").of("ConfigMap") if item["metadata"]["name"] == "tutorloop-environment"]
-    uris = [*STORES.values(), environment["data"]["TUTORLOOP_MODEL_STORE"]]
+    uris = [*msgspec.structs.asdict(StoreOptions()).values(), environment["data"]["TUTORLOOP_MODEL_STORE"]]
     for uri in uris:
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         user = "publisher" if bucket == "models" else "store"

@@ -23,6 +23,7 @@ from components.core.records import (
     read_records,
     write_records,
 )
+from components.core.task_records import read_record
 from components.judging.component import judge
 from components.offline_teacher.background import BackgroundTeacher, start_background
 from components.solving.component import solve
@@ -83,27 +84,27 @@ class Material:
         return samples, demonstrations
 
 
-Run = Callable[[Material, dict[str, Any], Artifact, Artifact], None]
-"""One stage as Kubeflow calls it, with the teacher's options, the output and the record."""
+Run = Callable[[Material, dict[str, Any], Artifact], str]
+"""One stage as Kubeflow calls it, with the teacher's options and the output; gives the address of its record."""
 
 
-def run_synthesis(material: Material, teacher: dict[str, Any], output: Artifact, record: Artifact) -> None:
+def run_synthesis(material: Material, teacher: dict[str, Any], output: Artifact) -> str:
     seeds = material.input("seeds", [msgspec.structs.replace(row, answer=row.answer or "1") for row in material.problems()])
-    synthesize.python_func(seeds, teacher, {}, str(material.folder / "responses"), str(material.folder), 0, "0/1", output, record)
+    home = str(material.folder)
+    return str(synthesize.python_func(seeds, teacher, {}, str(material.folder / "responses"), home, 0, "0/1", output))
 
 
-def run_solving(material: Material, teacher: dict[str, Any], output: Artifact, record: Artifact) -> None:
+def run_solving(material: Material, teacher: dict[str, Any], output: Artifact) -> str:
     problems = material.input("problems", material.problems())
     options = {"n": 3, "majority_vote": True}
-    solve.python_func(problems, teacher, options, str(material.folder / "responses"), str(material.folder), 0, "0/1", output, record)
+    home = str(material.folder)
+    return str(solve.python_func(problems, teacher, options, str(material.folder / "responses"), home, 0, "0/1", output))
 
 
-def run_judging(material: Material, teacher: dict[str, Any], output: Artifact, record: Artifact) -> None:
+def run_judging(material: Material, teacher: dict[str, Any], output: Artifact) -> str:
     samples, demonstrations = material.samples()
-    judge.python_func(
-        material.input("samples", samples), material.input("train", demonstrations), teacher, {}, str(material.folder / "responses"),
-        str(material.folder), 1, "0/1", output, record,
-    )  # fmt: skip
+    inputs = material.input("samples", samples), material.input("train", demonstrations)
+    return str(judge.python_func(*inputs, teacher, {}, str(material.folder / "responses"), str(material.folder), 1, "0/1", output))
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackgroundTeacher]:
 def finished(case: Case, folder: Path, url: str, **teacher: Any) -> tuple[list[Any], StageRecord]:
     """Rows and record of a stage, whether or not it ended well."""
     folder.mkdir(exist_ok=True)
-    output, record = Artifact(str(folder / "output.jsonl")), Artifact(str(folder / "record.json"))
+    output = Artifact(str(folder / "output.jsonl"))
     options = {"base_url": url, "model": "m", "concurrency": 4.0, **teacher}
-    case.run(Material(folder), options, output, record)
-    return list(read_records(Path(output.path), case.kind)), msgspec.json.decode(Path(record.path).read_bytes(), type=StageRecord)
+    reference = case.run(Material(folder), options, output)
+    return list(read_records(Path(output.path), case.kind)), read_record(reference)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -224,13 +225,14 @@ def test_a_vote_waits_for_all_of_its_samples(tmp_path: Path, monkeypatch: pytest
     answers = ["a #### 4", "b #### 4", "c #### 4", "d #### 9", "e #### 5", "f #### 5"]
     with scripted_teacher(lambda _: answers[len(server.requests) - 1]) as server:
         request = sum(len(message["content"]) for message in load_prompt("solve").messages(sections(problem=questions[0]))) / 4
-        output, record = Artifact(str(tmp_path / "out.jsonl")), Artifact(str(tmp_path / "record.json"))
+        output = Artifact(str(tmp_path / "out.jsonl"))
         # A reply is charged 13 tokens; a fifth request would go beyond the limit.
         teacher = {"base_url": server.url, "model": "m", "concurrency": 1, "max_tokens": int(request) + 3 * 13 + 10}
-        arguments = [{"n": 3, "majority_vote": True}, str(tmp_path / "responses"), str(tmp_path), 0, "0/1", output, record]
+        arguments = [{"n": 3, "majority_vote": True}, str(tmp_path / "responses"), str(tmp_path), 0, "0/1", output]
         with pytest.raises(SystemExit):
             solve.python_func(material.input("problems", rows), teacher, *arguments)
         assert len(server.requests) == 4
     kept = list(read_records(Path(output.path), Demonstration))
     assert [row.question for row in kept] == [questions[0]] * 3
-    assert msgspec.json.decode(Path(record.path).read_bytes(), type=StageRecord).counts["problems_left"] == 1
+    [unfinished] = tmp_path.rglob("unfinished/*/record.json")
+    assert msgspec.json.decode(unfinished.read_bytes(), type=StageRecord).counts["problems_left"] == 1

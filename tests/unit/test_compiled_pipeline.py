@@ -12,6 +12,7 @@ import yaml
 from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
 from pipelines.compile import COMPILED, KEPT, compile_orca_math, compile_profile, package_for
 from pipelines.parameters import load
+from pipelines.slimming import without_docstrings
 from tests.conftest import ROOT
 
 COMPONENT_FILES = sorted([*ROOT.glob("components/*/component.py"), ROOT / "pipelines/control/component.py"])
@@ -47,7 +48,7 @@ def test_compile_is_deterministic(tmp_path: Path) -> None:
 
 def test_other_numbers_of_rounds_are_unrolled(tmp_path: Path) -> None:
     package = package_for(3, tmp_path)
-    tasks = documents(package)[0]["components"]["comp-teaching"]["dag"]["tasks"]
+    tasks = documents(package)[0]["root"]["dag"]["tasks"]
     assert sum("practice-round" in name for name in tasks) == 3
 
 
@@ -55,6 +56,24 @@ def test_nothing_is_installed_at_run_time(golden: dict[str, Any]) -> None:
     text = yaml.safe_dump(golden)
     assert "pip install" not in text
     assert "packages_to_install" not in text
+
+
+def test_what_nobody_reads_on_a_cluster_is_left_out(golden: dict[str, Any]) -> None:
+    sources = [executor["container"]["command"][-1] for executor in golden["deploymentSpec"]["executors"].values()]
+    assert sources and not [source for source in sources if '"""' in source]
+    definitions = [
+        entry
+        for component in golden["components"].values()
+        for kinds in (component.get("inputDefinitions", {}), component.get("outputDefinitions", {}))
+        for kind in kinds.values()
+        for entry in kind.values()
+    ]
+    assert definitions and not [entry for entry in definitions if "description" in entry]
+
+
+def test_only_docstrings_are_taken_out_of_a_source() -> None:
+    head, tail = "import os\n\ndef f(a: int):\n", '    text = """kept"""\n    return text\n\ndef g():\n    return 1\n'
+    assert without_docstrings(head + '    """One\n\n    two.\n    """\n' + tail) == head + tail
 
 
 def test_every_container_has_a_symbolic_image(golden: dict[str, Any]) -> None:

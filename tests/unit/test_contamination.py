@@ -204,6 +204,11 @@ def test_nothing_left_to_train_on_says_why(tmp_path: Path) -> None:
         Outcome(tmp_path, [demonstration(SHOUTED)], [problem(TEST)])
 
 
+def test_no_solution_from_any_shard_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(EmptyOutputError, match=r"none of \d+ shards brought a solution[\s\S]*pays for none of them again"):
+        Outcome(tmp_path, [], [problem(TEST)])
+
+
 def test_no_benchmark_is_an_error_not_a_pass(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no benchmark problem"):
         Outcome(tmp_path, [demonstration(CLEAN)], [])

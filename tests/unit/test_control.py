@@ -15,8 +15,9 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.core.errors import ParameterError, StoreError, TutorLoopError
+from components.core.errors import InputError, ParameterError, StoreError, TutorLoopError
 from components.core.records import StageRecord
+from components.core.task_records import keep_record
 from components.offline_teacher.background import start_background
 from pipelines import parameters, run_record
 from pipelines.cluster import ClusterOptions, parse_cluster
@@ -240,50 +241,46 @@ def material(folder: Path) -> dict[str, Artifact]:
     return found
 
 
-def test_a_run_that_came_to_its_results_succeeded(run_of: Path) -> None:
+def test_a_run_that_comes_to_its_last_task_succeeded(run_of: Path) -> None:
     preflight.run(given(run_of))
-    results.keep(str(run_of), material(run_of / "made"))
-    results.end(str(run_of), state="SUCCEEDED", error="")
+    last = StageRecord(stage="promotion", task="publishing", started_at="2026-01-01T00:00:00+00:00", seconds=1.5)
+    results.keep(str(run_of), material(run_of / "made"), [keep_record(last, str(run_of))])
     record = run_record.read(run_of / "r1")
     assert record.status == "succeeded" and record.error == "" and record.seconds > 0
     assert record.promotion == {"promoted": True} and record.outputs["model"] == "s3://artifacts/model"
-    assert record.seconds_by_stage == {"sft": 2.0}
+    assert record.seconds_by_stage == {"sft": 2.0, "promotion": 1.5}
     assert {path.name for path in (run_of / "r1").iterdir()} >= set(results.FILES.values())
     assert ended(run_of)["tutorloop_run_failed"] == 0
 
 
-@pytest.mark.parametrize(
-    ("state", "kept", "status"),
-    [("FAILED", False, "failed"), ("FAILED", True, "failed"), ("RUNNING", False, "failed"), ("RUNNING", True, "succeeded")],
-)
-def test_only_results_prove_that_a_run_succeeded(run_of: Path, state: str, kept: bool, status: str) -> None:
+def test_results_that_are_not_there_leave_the_record_open(run_of: Path) -> None:
     preflight.run(given(run_of))
-    if kept:
-        results.keep(str(run_of), material(run_of / "made"))
-    results.end(str(run_of), state=state, error="sft failed" if state == "FAILED" else "")
+    made = material(run_of / "made")
+    Path(made["ledger"].path).write_text("{}\n")
+    with pytest.raises(InputError, match="not a valid StageRecord row"):
+        results.keep(str(run_of), made)
+    assert run_record.read(run_of / "r1").status == "running"
+
+
+def test_a_run_that_was_thought_lost_and_came_to_its_results_succeeded(run_of: Path) -> None:
+    preflight.run(given(run_of))
+    run_record.finish(run_of / "r1", succeeded=False, error="its node was lost")
+    results.keep(str(run_of), material(run_of / "made"))
     record = run_record.read(run_of / "r1")
-    assert record.status == status
-    assert ended(run_of)["tutorloop_run_failed"] == (status == "failed")
-    if status == "failed":
-        assert record.error == ("sft failed" if state == "FAILED" else f"the run ended with the state {state}")
+    assert (record.status, record.error) == ("succeeded", "")
+    assert ended(run_of)["tutorloop_run_failed"] == 0
 
 
 def test_the_end_is_recorded_even_where_nothing_began(run_of: Path) -> None:
-    results.end(str(run_of), state="FAILED", error="no image")
+    run_record.finish(run_of / "r1", succeeded=False, error="no image")
     record = run_record.read(run_of / "r1")
     assert (record.id, record.status, record.error) == ("r1", "failed", "no image")
     assert ended(run_of)["tutorloop_run_failed"] == 1
 
 
-def test_a_failure_is_told_even_where_the_record_cannot_be_written(run_of: Path) -> None:
-    with pytest.raises(StoreError):
-        results.end("ftp://nowhere", state="SUCCEEDED", error="")
-    assert ended(run_of)["tutorloop_run_failed"] == 1
-
-
 def test_what_a_watcher_knows_better_counts_and_is_published_once(run_of: Path) -> None:
     preflight.run(given(run_of))
-    results.end(str(run_of), state="FAILED", error="Task exit-handler-1 failed.")
+    run_record.finish(run_of / "r1", succeeded=False, error="the run ended")
     (run_of / "metrics" / "run.prom").unlink()
     record = run_record.finish(run_of / "r1", succeeded=False, error="the disk is full", failed_stage="sft")
     assert (record.error, record.failed_stage) == ("the disk is full", "sft")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -17,13 +18,13 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from components.core.errors import BudgetError, EmptyOutputError, InputError, ParameterError, TeacherError, TutorLoopError
+from components.core.last_words import LastWords
 from components.core.options import Options, parse_options
 from components.core.progress import PREFIX
 from components.core.records import (
     Demonstration,
     Problem,
     Score,
-    StageRecord,
     Usage,
     digest_of,
     in_shard,
@@ -35,13 +36,13 @@ from components.core.records import (
     write_records,
 )
 from components.core.stage import StageRun, stage_run
+from components.core.task_records import read_record
 
 
 class Artifact:
-    """Stands where kfp puts its Metrics artifact."""
+    """Stands where kfp puts a task's main output."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
+    def __init__(self) -> None:
         self.metadata: dict[str, Any] = {}
 
 
@@ -266,8 +267,8 @@ def test_a_stage_that_ends_well_leaves_its_record_and_metrics(tmp_path: Path, mo
     monkeypatch.setenv("TUTORLOOP_METRICS_DIR", str(tmp_path / "metrics"))
     monkeypatch.setenv("TUTORLOOP_RUN", "run-7")
     monkeypatch.delenv("TUTORLOOP_PUSHGATEWAY", raising=False)
-    artifact = Artifact(tmp_path / "deep" / "record.json")
-    with stage_run("sampling", artifact, task="sampling M1", shard="1/2", options={"n": 4}) as stage:
+    artifact, home = Artifact(), str(tmp_path / "home")
+    with stage_run("sampling", artifact, task="sampling M1", shard="1/2", options={"n": 4}, records=home) as stage:
         stage.rows_in = 10
         stage.rows_kept = 7
         stage.drop("too_long", 2)
@@ -275,7 +276,8 @@ def test_a_stage_that_ends_well_leaves_its_record_and_metrics(tmp_path: Path, mo
         stage.counts["tokens"] = 12.5
         stage.usage = Usage(requests=5, cache_hits=2, usd=0.5)
         stage.scores.append(Score(model="M1", benchmark="dev", n=10, pass_at_1=0.4, low=0.2, high=0.6))
-    record = msgspec.json.decode(Path(artifact.path).read_bytes(), type=StageRecord)
+    assert stage.reference.startswith(f"{home}/shared/tasks/")
+    record = read_record(stage.reference)
     assert (record.stage, record.task, record.shard, record.status) == ("sampling", "sampling M1", "1/2", "succeeded")
     assert (record.rows_in, record.rows_kept, record.dropped, record.options) == (10, 7, {"too_long": 3}, {"n": 4})
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record.started_at)
@@ -287,15 +289,43 @@ def test_a_stage_that_ends_well_leaves_its_record_and_metrics(tmp_path: Path, mo
     assert f"tutorloop_stage_failed{{{labels}}} 0.0" in text
 
 
-def test_the_record_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    artifact = Artifact(tmp_path / "record.json")
-    with pytest.raises(SystemExit), stage_run("solving", artifact):
-        raise InputError("is empty", "rows.jsonl")
-    assert list(tmp_path.iterdir()) == []
+def test_a_task_that_fails_leaves_no_record_but_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTORLOOP_RUN", "run-7")
+    monkeypatch.setenv("TUTORLOOP_TEACHER_API_KEY", "sk-very-secret")
+    with pytest.raises(SystemExit), stage_run("solving", Artifact(), shard="1/2", records=str(tmp_path)):
+        raise InputError("sk-very-secret is no row", "rows.jsonl")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")] == ["run-7/failures/solving-1-2.json"]
+    words = msgspec.json.decode((tmp_path / "run-7/failures/solving-1-2.json").read_bytes(), type=LastWords)
+    assert (words.stage, words.task, words.shard, words.attempt) == ("solving", "solving", "1/2", 0)
+    assert words.error.startswith("rows.jsonl: ") and "very-secret" not in words.error
+
+
+def test_a_later_attempt_that_ends_well_takes_the_last_words_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTORLOOP_RUN", "run-7")
+    for attempt, fails in (("0", True), ("1", True), ("2", False)):
+        monkeypatch.setenv("KFP_RETRY_INDEX", attempt)
+        with contextlib.suppress(ZeroDivisionError), stage_run("judging", Artifact(), records=str(tmp_path)):
+            _ = 1 // (0 if fails else 1)
+        words = msgspec.json.decode((tmp_path / "run-7/failures/judging-0-1.json").read_bytes(), type=LastWords)
+        assert (words.error, words.attempt) == ("integer division or modulo by zero" if fails else "", int(attempt))
+
+
+def test_a_task_that_is_in_no_ledger_leaves_no_record(tmp_path: Path) -> None:
+    with stage_run("report", records=str(tmp_path)) as stage:
+        pass
+    assert stage.reference == "" and not list(tmp_path.iterdir())
+
+
+def test_a_record_that_is_gone_or_broken_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: not the record of a task"):
+        read_record(str(tmp_path / "none.json"))
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(InputError, match=r"broken\.json: not .*\n.*empty cache"):
+        read_record(str(tmp_path / "broken.json"))
 
 
 def test_an_error_for_people_has_no_traceback_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught, stage_run("solving", Artifact(tmp_path / "record.json")):
+    with pytest.raises(SystemExit) as caught, stage_run("solving", Artifact()):
         raise ParameterError("solving.samples", 0, "1 or more")
     assert caught.value.code == 1
     assert capsys.readouterr().err == "error in solving: parameter solving.samples = 0 is not valid; allowed: 1 or more\n"
@@ -303,7 +333,7 @@ def test_an_error_for_people_has_no_traceback_and_status_1(tmp_path: Path, capsy
 
 def test_an_unexpected_error_keeps_its_traceback_and_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUTORLOOP_METRICS_DIR", str(tmp_path / "metrics"))
-    with pytest.raises(ZeroDivisionError), stage_run("judging", Artifact(tmp_path / "record.json")):
+    with pytest.raises(ZeroDivisionError), stage_run("judging", Artifact()):
         _ = 1 // 0
     failed = [
         line for line in (tmp_path / "metrics" / "judging-0-1.prom").read_text().splitlines() if line.startswith("tutorloop_stage_failed")
@@ -313,7 +343,7 @@ def test_an_unexpected_error_keeps_its_traceback_and_counts_as_failed(tmp_path: 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_named_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught, stage_run("solving", Artifact(tmp_path / "record.json")):
+    with pytest.raises(SystemExit) as caught, stage_run("solving", Artifact()):
         descriptor = os.open("/dev/full", os.O_WRONLY)
         try:
             os.write(descriptor, b"row\n")
@@ -326,7 +356,7 @@ def test_a_full_disk_is_named_as_such(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_another_system_error_is_not_mistaken_for_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), stage_run("solving", Artifact(tmp_path / "record.json")):
+    with pytest.raises(FileNotFoundError), stage_run("solving", Artifact()):
         (tmp_path / "none").read_bytes()
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from components.core import answer_symbols
-from components.core.errors import EmptyOutputError, InputError, ParameterError
+from components.core.errors import InputError, ParameterError
 from components.core.options import parse_options
 from components.core.records import Demonstration, JudgedSample, Sample, read_records, write_records
 from components.core.stage import StageRun
+from components.core.task_records import read_record
 from components.judging.golden import GoldenRow, golden_rows
 from components.judging.measure import measure, measure_verdicts
 from components.judging.options import JudgingOptions
@@ -189,9 +190,14 @@ def test_teacher_can_be_measured_on_the_golden_set(tmp_path: Path, server: Serve
     assert stage.counts["golden_judge_recall"] == 0.0
 
 
-def test_no_samples_and_unknown_problems_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(EmptyOutputError):
-        judge(tmp_path, [])
+@pytest.mark.parametrize("options", [{}, {"judge": "always", "measure_teacher": True}])
+def test_a_shard_without_samples_is_no_error_and_asks_nobody(tmp_path: Path, options: dict[str, Any]) -> None:
+    rows, stage = judge(tmp_path, [], **options)
+    assert (rows, stage.rows_in, stage.rows_kept, stage.left_out) == ([], 0, 0, "")
+    assert not (tmp_path / "responses").exists()
+
+
+def test_unknown_problems_are_refused(tmp_path: Path) -> None:
     judge(tmp_path, ["#### 12"])
     (tmp_path / "train.jsonl").write_text("")
     with pytest.raises(InputError, match=r"samples.jsonl, line 1: problem p has no demonstration"):
@@ -289,11 +295,11 @@ def test_component_runs(tmp_path: Path) -> None:
             self.metadata: dict[str, Any] = {}
 
     judge(tmp_path, ["#### 12", "#### 1"])
-    record = Artifact("record")
-    component.judge.python_func(
+    judged = Artifact("judged")
+    reference = component.judge.python_func(
         Artifact("samples.jsonl"), Artifact("train.jsonl"), {"base_url": f"http://{NOBODY}/v1"}, {"time_limit_s": 5.0},
-        str(tmp_path / "r"), "", 1, "0/1", Artifact("judged"), record,
+        str(tmp_path / "r"), str(tmp_path), 1, "0/1", judged,
     )  # fmt: skip
-    assert json.loads(Path(record.path).read_text())["task"] == "judging M1"
-    assert record.metadata["pass_ratio"] == 0.5
-    assert record.metadata["golden_rule_precision"] == 1.0
+    assert read_record(reference).task == "judging M1"
+    assert judged.metadata["pass_ratio"] == 0.5
+    assert judged.metadata["golden_rule_precision"] == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from components.core.errors import EmptyOutputError, ParameterError
+from components.core.errors import ParameterError
+from components.core.model_files import ModelReference, refer, reference_in
 from components.core.options import parse_options
-from components.core.records import write_records
+from components.core.records import digest_of, write_records
 from components.core.stage import StageRun
 from components.core.store import open_store
 from components.preference_tuning.data import kto_weights, labelled_material, pair_material
@@ -256,9 +258,54 @@ def test_the_arms_do_not_share_checkpoints(start: Path) -> None:
         ("preference", {"batch_size": 1}, ParameterError, "batch_size"),
         ("preference", {"method": "dpo", "sft_weight": 0.1}, ParameterError, "sft_weight"),
         ("preference", {"learning_rates": []}, ParameterError, "learning_rates"),
-        ("preference", {"max_length": 2}, EmptyOutputError, "prompt_too_long"),
     ],
 )
 def test_what_cannot_be_done_is_refused(start: Path, arm: str, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         tune(start, arm, **options)
+
+
+@pytest.fixture
+def elsewhere(start: Path, tmp_path: Path) -> Path:
+    """M1 in a folder of its own, beside which a test puts the rows that it wants."""
+    return Path(shutil.copytree(start, tmp_path / "M1"))
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "options", "reason", "dropped"),
+    [
+        ("dpo", (0, 0, 0), {}, "dpo has no pair to learn from", {}),
+        ("kto", (0, 0, 0), {}, "kto has no labelled response to learn from", {}),
+        ("sft", (0, 0, 0), {}, "sft has no labelled response to learn from", {}),
+        ("kto", (0, 8, 0), {}, "kto learns from right and wrong responses, and of 8 there are 8 right and 0 wrong", {"one_label_only": 8}),
+        ("kto", (0, 0, 5), {}, "kto learns from right and wrong responses, and of 5 there are 0 right and 5 wrong", {"one_label_only": 5}),
+        ("sft", (0, 0, 5), {}, "sft learns from right responses, and of 5 there are 0 right and 5 wrong ones", {"one_label_only": 5}),
+        ("dpo", (6, 0, 0), {"max_length": 2}, "of 6 none is within max_length = 2 tokens", {"prompt_too_long": 6}),
+        ("kto", (0, 8, 5), {"max_length": 2}, "of 13 there are 0 right and 0 wrong ones within max_length = 2", {"prompt_too_long": 13}),
+        ("dpo", (0, 0, 0), {"nodes": 2}, "dpo has no pair to learn from", {}),
+    ],
+)
+def test_with_nothing_to_learn_from_the_model_goes_on_as_it_came(
+    elsewhere: Path, method: str, rows: tuple[int, int, int], options: dict[str, Any], reason: str, dropped: dict[str, int]
+) -> None:
+    write_records(elsewhere.parent / "pairs.jsonl", pairs(rows[0]))
+    write_records(elsewhere.parent / "labelled.jsonl", labelled(*rows[1:]))
+    for arm in ("preference", "control"):
+        handed_on, stage = tune(elsewhere, arm, method=method, **options)
+        assert digest_of(handed_on) == digest_of(elsewhere)
+        record = stage.record()
+        assert reason in record.left_out and (record.dropped, record.rows_kept, record.rows_in) == (dropped, 0, sum(rows))
+        assert record.curves == [] and "steps" not in record.counts
+        assert (record.lineage["model"]["name"], record.lineage["arm"]) == ("M1", arm)
+    assert not (elsewhere.parent / "checkpoints").exists()
+
+
+def test_a_model_that_lies_in_a_store_is_handed_on_without_its_weights(elsewhere: Path) -> None:
+    """The store cannot even be reached: nothing asks it for anything."""
+    for name in ("pairs.jsonl", "labelled.jsonl"):
+        write_records(elsewhere.parent / name, [])
+    reference = ModelReference(uri="s3://nowhere/models/0123", digest="0123")
+    refer(reference, elsewhere / "tutorloop.json", elsewhere.parent / "by reference")
+    handed_on, _ = tune(elsewhere.parent / "by reference")
+    assert reference_in(handed_on) == reference
+    assert digest_of(handed_on) == digest_of(elsewhere.parent / "by reference")

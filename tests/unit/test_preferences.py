@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.core.errors import EmptyOutputError, InputError
+from components.core.errors import InputError, ParameterError
 from components.core.options import parse_options
 from components.core.records import Demonstration, JudgedSample, LabelledResponse, PreferencePair, read_records, write_records
 from components.core.stage import StageRun
+from components.core.task_records import read_record
 from components.preferences.options import PreferenceOptions
 from components.preferences.pairing import choose_pairs
 from components.preferences.stage import run
@@ -135,9 +135,54 @@ def test_a_text_is_never_both_right_and_wrong_nor_repeated(tmp_path: Path) -> No
     assert {row.origin for row in rows if row.response == "teacher p 0"} == {"teacher"}
 
 
-def test_nothing_to_pair_is_refused_with_the_counts(tmp_path: Path) -> None:
-    with pytest.raises(EmptyOutputError, match="2 no_negative"):
-        build(tmp_path, with_correct("p", 4) + with_correct("q", 4), [demonstration("p"), demonstration("q")])
+@pytest.mark.parametrize(
+    ("correct", "options", "reason", "dropped", "labelled"),
+    [
+        ({"p": 4, "q": 4}, {}, "the student solved all 2 problems in all 4 samples", {"no_negative": 2}, 10),
+        ({"p": 4, "q": 4}, {"synthetic_negatives": 0}, "the student solved all 2 problems in all 4 samples", {"no_negative": 2}, 0),
+        (
+            {"p": 0, "q": 0},
+            {"teacher_positives": False},
+            "the student solved none of the 2 problems in any of 4 samples",
+            {"no_positive": 2},
+            0,
+        ),
+        (
+            {"p": 4, "q": 4, "r": 0},
+            {"teacher_positives": False, "synthetic_negatives": 0},
+            "of 3 problems the student solved 2 in every sample and 1 in none, and under these options no right response has a wrong one "
+            "beside it (dropped: 2 no_negative and 1 no_positive)",
+            {"no_negative": 2, "no_positive": 1},
+            0,
+        ),
+        ({}, {}, "no response of the student was judged", {}, 0),
+    ],
+)
+def test_a_round_without_pairs_says_why(
+    tmp_path: Path, correct: dict[str, int], options: dict[str, Any], reason: str, dropped: dict[str, int], labelled: int
+) -> None:
+    samples = [row for name, count in correct.items() for row in with_correct(name, count)]
+    pairs, rows, stage = build(tmp_path, samples, [demonstration(name) for name in correct], **options)
+    assert (pairs, len(rows), stage.record().left_out, stage.dropped) == ([], labelled, reason, dropped)
+    assert all(row.label for row in rows)
+    assert (stage.rows_in, stage.rows_kept) == (len(correct), 0)
+    assert (stage.counts["pairs"], stage.counts["synthetic_share"], stage.counts["labelled"]) == (0, 0, labelled)
+
+
+def test_samples_of_different_number_and_contradictions_are_told_as_they_are(tmp_path: Path) -> None:
+    samples = with_correct("p", 4) + with_correct("q", 2, of=2)
+    assert (
+        build(tmp_path, samples, [demonstration(name) for name in "pq"])[2].left_out
+        == "the student solved all 2 problems in all their samples"
+    )
+    contradicting = [judged("p", 0, True, "same"), judged("p", 1, False, "same")]
+    _, _, stage = build(tmp_path, contradicting, [demonstration("p")])
+    assert stage.left_out.startswith("of 1 problems the student solved 0 in every sample and 0 in none")
+
+
+def test_options_under_which_nothing_is_right_are_refused() -> None:
+    with pytest.raises(ParameterError, match="at least one of teacher_positives and student_positives"):
+        parse_options(PreferenceOptions, {"teacher_positives": False, "student_positives": False}, "preferences")
 
 
 def test_sample_without_demonstration_is_refused(tmp_path: Path) -> None:
@@ -238,9 +283,7 @@ def test_component_runs(tmp_path: Path) -> None:
 
     write_records(tmp_path / "judged", with_correct("p", 2))
     write_records(tmp_path / "train", [demonstration("p")])
-    record = Artifact("record")
-    component.build_preferences.python_func(
-        [Artifact("judged")], Artifact("train"), {"max_pairs_per_problem": 4.0}, 1, 0, Artifact("pairs"), Artifact("labelled"), record
-    )
-    assert json.loads(Path(record.path).read_text())["task"] == "preferences M1"
-    assert record.metadata["pairs"] == 4
+    inputs, outputs = ([Artifact("judged")], Artifact("train")), (Artifact("pairs"), Artifact("labelled"))
+    reference = component.build_preferences.python_func(*inputs, {"max_pairs_per_problem": 4.0}, 1, 0, str(tmp_path), *outputs)
+    assert read_record(reference).task == "preferences M1"
+    assert outputs[0].metadata["pairs"] == 4

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
 from components.core.errors import InputError, ParameterError
+from components.core.options import parse_options
 from pipelines import images, parameters
+from pipelines.binding import bound
 from pipelines.images import REPOSITORIES, Image, ImageTable
-from pipelines.package import STORES, finished_package
+from pipelines.package import finished_package
 from pipelines.release import release
 
 DIGEST = "sha256:" + "a" * 64
@@ -90,10 +93,37 @@ def test_a_run_without_arguments_is_a_run_of_the_profile() -> None:
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     assert all(definition["isOptional"] for definition in inputs.values())
     values = {name: definition["defaultValue"] for name, definition in inputs.items()}
-    assert values["sft_options"]["learning_rate"] == 2e-3 and values["seed"] == 7 and values["profile"] == "tiny"
-    assert {name: values[name] for name in STORES} == STORES
-    assert len(values["pipeline_digest"]) == 64
+    assert values["sft_options"]["learning_rate"] == 2e-3 and values["seed"] == 7
     assert platform["platforms"]["kubernetes"]
+
+
+@pytest.mark.parametrize("profile", parameters.profile_names())
+def test_the_form_shows_every_option_and_nothing_that_is_not_for_people(profile: str) -> None:
+    options = parameters.load(profile)
+    spec = next(yaml.load_all(finished_package(options, table(), profile=profile), Loader=yaml.CSafeLoader))
+    shown = {name: definition["defaultValue"] for name, definition in spec["root"]["inputDefinitions"]["parameters"].items()}
+    assert set(shown) == {"sft_options" if name == "sft" else name for name in parameters.SECTIONS} | {"seed"}
+    for name, kind in parameters.SECTIONS.items():
+        given = shown["sft_options" if name == "sft" else name]
+        parsed = parse_options(kind, options.sections[name], name)
+        assert parse_options(kind, given, name) == parsed, "what the form shows is what the profile says"
+        assert set(given) == {option for option, value in msgspec.to_builtins(parsed).items() if value is not None}
+
+
+def test_what_is_not_for_people_is_a_constant() -> None:
+    stores = {"responses": "s3://paid", "records": "s3://kept/records"}
+    changes = [f"cluster.stores.{name}={uri}" for name, uri in stores.items()]
+    spec = next(yaml.load_all(finished_package(parameters.load("tiny", changes), table(), profile="tiny"), Loader=yaml.CSafeLoader))
+    assert {name: bound(spec, name) for name in stores} == stores
+    assert bound(spec, "profile") == "tiny" and len(bound(spec, "pipeline_digest")) == 64
+    assert bound(spec, "models") == "s3://models", "what is not said is as in manifests/"
+    assert bound(spec, "shards") == ["0/2", "1/2"]
+    left = {
+        source.get("componentInputParameter")
+        for task in spec["root"]["dag"]["tasks"].values()
+        for source in task["inputs"]["parameters"].values()
+    }
+    assert left - {None} <= set(spec["root"]["inputDefinitions"]["parameters"]), "no task names a parameter that is gone"
 
 
 def test_the_digest_of_a_package_follows_from_its_images(tmp_path: Path) -> None:
@@ -101,7 +131,7 @@ def test_the_digest_of_a_package_follows_from_its_images(tmp_path: Path) -> None
     digests = []
     for pushed in (True, False, True):
         spec = next(yaml.load_all(finished_package(options, table(pushed), profile="tiny"), Loader=yaml.CSafeLoader))
-        digests.append(spec["root"]["inputDefinitions"]["parameters"]["pipeline_digest"]["defaultValue"])
+        digests.append(bound(spec, "pipeline_digest"))
     assert digests[0] == digests[2] != digests[1]
 
 
@@ -109,5 +139,4 @@ def test_a_finished_package_loads_and_takes_the_arguments_of_a_run(tmp_path: Pat
     from kfp import components
 
     loaded = components.load_component_from_text(finished_package(parameters.load("tiny"), table(), profile="tiny"))
-    given = parameters.pipeline_arguments(parameters.load("tiny"), stores=STORES)
-    assert set(given) <= set(loaded.component_spec.inputs or {})
+    assert set(parameters.run_arguments(parameters.load("tiny"))) == set(loaded.component_spec.inputs or {})

@@ -129,6 +129,50 @@ def test_last_round_decides_about_preference_tuning_and_earlier_rounds_are_told(
     assert "preference tuning is ahead" in text
 
 
+def without_round(records: list[StageRecord], number: int) -> list[StageRecord]:
+    """The same ledger, one practice round left out."""
+    told = {
+        f"preferences M{number}": "the student solved all 96 problems in all 16 samples",
+        f"tuning M{number + 1} preference": "dpo has no pair to learn from",
+        f"tuning M{number + 1} control": "dpo has no pair to learn from",
+    }
+    return [msgspec.structs.replace(row, left_out=told[row.task], curves=[]) if row.task in told else row for row in records]
+
+
+@pytest.mark.parametrize(("number", "other"), [(1, "M3"), (2, "M2")])
+def test_of_a_round_that_was_left_out_nothing_is_claimed(tmp_path: Path, number: int, other: str) -> None:
+    html, summary = make(tmp_path, without_round(sample_ledger(n=30), number), DECISION)
+    page = Page(html)
+    sentence = (
+        f"Practice round {number} was left out: the student solved all 96 problems in all 16 samples; dpo has no pair to learn from. "
+        f"M{number + 1} is M{number} unchanged"
+    )
+    assert page.open == [] and "left-out" in page.ids
+    assert page.text.count(sentence) == 2, "among the findings, and in a section of its own"
+    assert f"M{number} unchanged: practice round {number} was left out" in page.text
+    assert f"after practice round {number}:" not in page.text and f"matched control of M{number + 1}" not in page.text
+    assert f"since M{number} " not in page.text, "the same model has not changed"
+    assert {change.first for change in summary.controls} == {other}
+    assert {model.name: model.same_as for model in summary.models if model.same_as} == {
+        f"M{number + 1}": f"M{number}",
+        f"M{number + 1}-control": f"M{number}",
+    }
+    assert f"{other} over its SFT control" in page.text and f"M{number + 1} over its SFT control" not in page.text
+    assert [stage.left_out for stage in summary.stages if stage.task == f"preferences M{number}"] == [
+        "the student solved all 96 problems in all 16 samples"
+    ]
+
+
+def test_pairs_that_lack_are_no_round_left_out_where_the_method_needs_none(tmp_path: Path) -> None:
+    records = [
+        msgspec.structs.replace(row, left_out="" if row.stage == "preference_tuning" else row.left_out)
+        for row in without_round(sample_ledger(n=30), 1)
+    ]
+    html, summary = make(tmp_path, records)
+    assert "left-out" not in Page(html).ids and not any(model.same_as for model in summary.models)
+    assert not any("left out" in sentence for sentence in summary.verdict.sentences)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "n1", "n2", "low", "high"),
     [

@@ -95,7 +95,7 @@ def published(tmp_path: Path, models: str, name: str, rows: list[Demonstration],
     write_records(tmp_path / f"{name}.jsonl", rows)
     files = {f"model/{path.name}": path for path in folder.iterdir()} | {"train.jsonl": tmp_path / f"{name}.jsonl"}
     store = open_store(models)
-    before = starting_point.python_func(models=models, student={"start_from": "champion"})
+    before = starting_point.python_func(models=models, student={"start_from": "champion"}, records=str(tmp_path))
     version = publish_version(store, files)[0].version
     assert promote(store, version, before) == "moved"
     return version_uri(models, version)
@@ -104,17 +104,17 @@ def published(tmp_path: Path, models: str, name: str, rows: list[Demonstration],
 @pytest.mark.parametrize("student", [{}, {"start_from": "base"}])
 def test_a_run_starts_from_the_base_model_unless_it_is_told_otherwise(student: dict[str, Any], tmp_path: Path) -> None:
     published(tmp_path, str(tmp_path / "models"), "one", demonstrations(4))
-    assert starting_point.python_func(models=str(tmp_path / "models"), student=student) == ""
+    assert starting_point.python_func(models=str(tmp_path / "models"), student=student, records=str(tmp_path)) == ""
 
 
 def test_a_run_starts_from_the_champion_once_there_is_one(tmp_path: Path, s3_bucket: str) -> None:
     models = f"{s3_bucket}/models"
-    student = {"start_from": "champion"}
-    assert starting_point.python_func(models=models, student=student) == "", "the first run starts from the base model"
+    arguments = {"models": models, "student": {"start_from": "champion"}, "records": str(tmp_path)}
+    assert starting_point.python_func(**arguments) == "", "the first run starts from the base model"
     rows = demonstrations(12)
     one = published(tmp_path, models, "one", rows[:6])
     two = published(tmp_path, models, "second", rows[6:], origin=one)
-    assert version_uri(models, starting_point.python_func(models=models, student=student)) == two
+    assert version_uri(models, starting_point.python_func(**arguments)) == two
 
     stage = StageRun("base_model")
     write_records(tmp_path / "quiz.jsonl", benchmark(3))

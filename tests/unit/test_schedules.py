@@ -96,16 +96,20 @@ def test_a_change_anywhere_counts(spec: dict[str, Any], data: st.DataObject) -> 
 
 def test_numbers_are_as_people_write_them(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
-    path.write_text(
-        "{name: s, pipeline: p, profile: tiny, cron: '0 0 3 * * 1', parameters: {sft.learning_rate: 1e-3, seed: 2},"
-        " stores: {responses: 's3://r', checkpoints: 's3://c', models: 's3://m'}}"
-    )
+    path.write_text("{name: s, pipeline: p, profile: tiny, cron: '0 0 3 * * 1', parameters: {sft.learning_rate: 1e-3, seed: 2}}")
     declared = schedules.read(path)
     assert declared.arguments["sft_options"]["learning_rate"] == 1e-3
     assert declared.arguments["seed"] == 2
-    assert "records" not in declared.arguments, "the package says where they go"
-    path.write_text(path.read_text().replace("models: 's3://m'", "models: 's3://m', records: runs"))
-    with pytest.raises(InputError, match=r"s\.yaml: parameter schedule\.stores\.records"):
+    assert not set(declared.arguments) & {"records", "profile", "data_shards"}, "the package says these"
+
+
+@pytest.mark.parametrize(
+    ("more", "named"), [("stores: {responses: 's3://r'}", r"schedule\.stores"), ("parameters: {data_shards: 2}", r"data_shards = 2")]
+)
+def test_what_is_compiled_into_the_package_is_refused(more: str, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"{{name: s, pipeline: p, profile: tiny, cron: '0 0 3 * * 1', {more}}}")
+    with pytest.raises(InputError, match=named):
         schedules.read(path)
 
 

@@ -16,7 +16,7 @@ from components.core.stage import StageRun
 from components.offline_teacher.background import BackgroundTeacher, start_background
 from components.solving.options import SolvingOptions
 from components.solving.selection import Solution, select
-from components.solving.stage import run
+from components.solving.stage import MIN_PROBLEMS, run
 from components.teacher.options import TeacherOptions
 from components.teacher.prompts import load_prompt
 from components.word_problems.problems import generate_many
@@ -201,9 +201,14 @@ def test_replies_that_fail_or_are_cut_off_are_counted(tmp_path: Path) -> None:
     assert stage.rows_in == stage.rows_kept + sum(stage.dropped.values())
 
 
-def test_no_solution_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
-    with scripted_teacher(lambda _: "#### 8") as server, pytest.raises(EmptyOutputError, match=r"2 rows in; dropped: 2 not_gold"):
-        solve(tmp_path, [row(QUESTION, "7"), row(QUESTION + " Now?", "7")], server.url)
+def test_not_one_solution_of_many_problems_is_an_error_with_the_counts(tmp_path: Path) -> None:
+    """Of a few it is chance, which must not end the shards that have some."""
+    problems = [row(f"{QUESTION} Day {day}?", "7") for day in range(MIN_PROBLEMS)]
+    with scripted_teacher(lambda _: "#### 8") as server:
+        rows, stage = solve(tmp_path, problems[1:], server.url)
+        assert (rows, stage.dropped) == ([], {"not_gold": MIN_PROBLEMS - 1})
+        with pytest.raises(EmptyOutputError, match=rf"{MIN_PROBLEMS} rows in; dropped: {MIN_PROBLEMS} not_gold"):
+            solve(tmp_path, problems, server.url)
 
 
 def test_an_empty_shard_is_no_error(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_file_that_holds_no_settings_is_named(tmp_path: Path) -> None:
 def test_nothing_is_said_twice(tmp_path: Path) -> None:
     text = "{buckets: {data: {}}, users: {a: [{bucket: data, rights: [read]}, {bucket: data, rights: [write]}]}}"
     statements = policy(_read(tmp_path, text).users["a"])["Statement"]
-    assert len(statements) == 3
+    assert len(statements) == 4
 
 
 def test_the_order_of_a_policy_does_not_count() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from components.core.errors import ParameterError
 from components.core.records import Score
-from pipelines.run_record import ModelScores, RunRecord
+from pipelines.run_record import ModelScores, RunRecord, StageSummary
 from pipelines.study import paired_interval, parse_arms, parse_seeds, table
 
 
@@ -56,3 +57,35 @@ def test_table_compares_each_model_with_its_control_and_arms_with_the_first() ->
     assert "| kto: M2 - M2-control | +15.0 |" in text
     assert "| M2: kto - dpo | +10.0 |" in text
     assert "| kto | M2 | 0.700 | 0.700 | 0.700 (0.000) |" in text
+
+
+def left_out(run: RunRecord) -> RunRecord:
+    """The same run, its first round left out."""
+    told = {"preferences": "preferences M1", "preference_tuning": "tuning M2 preference"}
+    stages = [
+        StageSummary(
+            stage=stage,
+            task=task,
+            shard="0/1",
+            seconds=1.0,
+            cached=False,
+            rows_in=0,
+            rows_kept=0,
+            dropped={},
+            counts={},
+            left_out="all solved",
+        )
+        for stage, task in told.items()
+    ]
+    return msgspec.structs.replace(run, stages=stages)
+
+
+def test_a_round_that_was_left_out_says_nothing_about_its_control() -> None:
+    """Both arms are then one model; accuracies stay, since that model was measured."""
+    run = record({"M0": 0.3, "M1": 0.6, "M2": 0.7, "M2-control": 0.6})
+    same = left_out(record({"M0": 0.3, "M1": 0.6, "M2": 0.6, "M2-control": 0.6}))
+    text = table({"dpo": [run, same]}, [3, 4])
+    assert "| dpo: M2 - M2-control | +10.0 |" in text
+    assert "| dpo | M2 | 0.700 | 0.600 |" in text
+    assert "dpo, seed 4: Practice round 1 was left out: all solved" in text and "seed 3:" not in text
+    assert "M2 - M2-control" not in table({"dpo": [same, same]}, [3, 4])

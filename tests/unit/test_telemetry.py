@@ -32,8 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 class Artifact:
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
+    def __init__(self) -> None:
         self.metadata: dict[str, Any] = {}
 
 
@@ -78,7 +77,7 @@ def group_values(gateway: str, **labels: str) -> dict[str, float]:
 
 def test_a_task_leaves_its_figures_as_text(metrics: Path, tmp_path: Path) -> None:
     before = time.time()
-    with stage_run("sampling", Artifact(tmp_path / "record.json"), task="sampling M1", shard="1/2") as stage:
+    with stage_run("sampling", Artifact(), task="sampling M1", shard="1/2") as stage:
         stage.rows_in, stage.rows_kept = 10, 7
         stage.drop("too_long", 3)
         stage.latest.update(loss=0.5, learning_rate=1e-4, tokens_per_second=321.0)
@@ -92,6 +91,7 @@ def test_a_task_leaves_its_figures_as_text(metrics: Path, tmp_path: Path) -> Non
         ("rows_dropped", {"reason": "too_long"}, 3),
         ("stage_running", {}, 0),
         ("stage_failed", {}, 0),
+        ("stage_left_out", {}, 0),
         ("stage_progress_ratio", {}, 1),
         ("training_loss", {}, 0.5),
         ("training_learning_rate", {}, 1e-4),
@@ -162,6 +162,13 @@ def test_the_teachers_metrics_are_in_the_tasks_file(metrics: Path) -> None:
         assert found[f"tutorloop_teacher_{name}"][0][1] == value
     assert not [name for name in found if name.endswith("_created")]
     assert "solving" not in (metrics / "judging-0-1.prom").read_text(), "a file holds one task"
+
+
+def test_a_task_that_left_its_work_out_says_so(metrics: Path) -> None:
+    with stage_run("preference_tuning", task="tuning M2 preference") as stage:
+        stage.left_out = "there is no pair"
+    found = samples(metrics / "tuning-M2-preference-0-1.prom")
+    assert [found[f"tutorloop_stage_{name}"][0][1] for name in ("left_out", "failed", "running")] == [1, 0, 0]
 
 
 # Bounded cardinality
@@ -446,7 +453,7 @@ def publish(folder: Path, models: Path, *, promoted: bool, champion: str = "", f
     decision = msgspec.json.decode(made.decision.read_bytes(), type=Decision)
     comparisons = [comparison("M0", 5)] + ([comparison(champion, 9)] if champion else [])
     made.decision.write_bytes(msgspec.json.encode(msgspec.structs.replace(decision, comparisons=comparisons)))
-    with stage_run("promotion", Artifact(folder / "record.json"), task="publishing") as stage:
+    with stage_run("promotion", Artifact(), task="publishing") as stage:
         version = run(made, PromotionOptions(), str(models), "sha256:p", folder / "card.json", stage)
         assert not fail
     return version

@@ -192,13 +192,17 @@ def test_the_trainjob_gives_its_nodes_what_the_task_has() -> None:
     assert (owner["kind"], owner["controller"], owner["blockOwnerDeletion"]) == ("Workflow", False, False)
     trainer = job["spec"]["trainer"]
     assert trainer["image"].endswith("@sha256:0abc") and (trainer["numNodes"], trainer["numProcPerNode"]) == (3, 2)
-    assert [item["name"] for item in trainer["env"]] == ["AWS_SECRET_ACCESS_KEY"]
+    assert {item["name"] for item in trainer["env"]} == {"AWS_SECRET_ACCESS_KEY", "TUTORLOOP_RUN"}
     assert "hidden" not in json.dumps(job)
     assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "8"
     assert job["spec"]["activeDeadlineSeconds"] == 5400
     (patch,) = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     pods = patch["template"]["spec"]["template"]
-    assert pods["metadata"]["labels"]["tutorloop.dev/stage"] == "sft" and "pipeline/runid" not in pods["metadata"]["labels"]
+    labels = pods["metadata"]["labels"]
+    assert (labels["tutorloop.dev/stage"], labels["pipeline/runid"]) == ("sft", "1")
+    assert "workflows.argoproj.io/workflow" not in labels, "network policies would let it go wherever tasks go"
+    read = [item["valueFrom"]["fieldRef"]["fieldPath"] for item in trainer["env"] if "fieldRef" in item["valueFrom"]]
+    assert [labels[path.removeprefix("metadata.labels['").removesuffix("']")] for path in read] == ["1"]
     assert (pods["spec"]["nodeSelector"], pods["spec"]["serviceAccountName"]) == ({"pool": "a100"}, "tutorloop-run")
     assert pods["spec"]["securityContext"]["runAsNonRoot"] and pods["spec"]["imagePullSecrets"] == [{"name": "registry"}]
 
