@@ -121,11 +121,6 @@ class Workflow:
         return name_of(self._given)
 
     @property
-    def phase(self) -> str:
-        """Its phase; ``Pending`` before Argo has seen it."""
-        return phase_of(self._given)
-
-    @property
     def message(self) -> str:
         """Why it is in this phase, in Argo's words; may be empty."""
         return str(self._status.get("message") or "")
@@ -157,16 +152,13 @@ class Workflow:
             if name == _ITERATIONS and (index := re.match(r"\((\d+):", suffix)):
                 shard = f" [shard {index[1]}]"
             elif name and not _UNNAMED.fullmatch(name.removesuffix("-driver")):
-                found.append(self._shown(here.removesuffix("-driver"), name.removesuffix("-driver")))
+                found.append(self._display_names.get(here.removesuffix("-driver"), name.removesuffix("-driver")))
             parent = here + suffix
         return " / ".join(found) + shard
 
-    def _shown(self, name: str, key: str) -> str:
-        """The display name of a task, which the inputs of its driver have."""
-        return self._display_names.get(name, key)
-
     @functools.cached_property
     def _display_names(self) -> Mapping[str, str]:
+        """Of tasks, by what their nodes are called without an attempt; the inputs of their drivers have them."""
         found = {}
         for node in self.nodes.values():
             if node.is_driver and "task" in node.inputs:
