@@ -30,7 +30,14 @@ fetches the base model. ``training`` and ``generation``: the student; the only o
 
 
 class Toleration(Options, frozen=True, kw_only=True):
-    """A taint that pods may run in spite of, as in Kubernetes."""
+    """A taint that pods may run in spite of, as in Kubernetes.
+
+    Attributes:
+        key: Of the taint.
+        operator: ``Equal`` compares the value, ``Exists`` does not.
+        value: Of the taint.
+        effect: Of the taint.
+    """
 
     key: str
     operator: Literal["Equal", "Exists"] = "Exists"
@@ -119,7 +126,16 @@ class StoreOptions(Options, frozen=True, kw_only=True):
 
 
 class PodsOptions(Options, frozen=True, kw_only=True):
-    """Pods by kind of task; the defaults fit the tiny student."""
+    """Pods by kind of task; the defaults fit the tiny student.
+
+    Attributes:
+        control: Tasks that look after the run: preflight, results.
+        data: Tasks that work on rows: sources, contamination gate, preferences, comparison, report.
+        teacher: Tasks that wait for the teacher or judge.
+        model: Fetches the base model.
+        training: SFT and preference tuning; may have GPUs.
+        generation: Sampling and evaluation; may have GPUs.
+    """
 
     control: PodOptions = PodOptions(cpu="200m", memory="512Mi", timeout_s=1_800)
     data: PodOptions = PodOptions(cpu="500m", memory="2Gi")

@@ -231,6 +231,23 @@ def run_arguments(run: RunOptions) -> dict[str, Any]:
     return arguments | {"seed": run.seed}
 
 
+def changed(run: RunOptions, profile: str) -> dict[str, Any]:
+    """What a run does differently from its profile, by dotted names (``sft.learning_rate``), in the order of the sections.
+
+    Args:
+        run: Checked options.
+        profile: Name of a profile that comes with TutorLoop; of any other, which may be a file elsewhere, nothing is known.
+    """
+    if profile not in profile_names():
+        return {}
+    given, before = run_arguments(run), run_arguments(load(profile))
+    found = {"seed": run.seed} if given.pop("seed") != before.pop("seed") else {}
+    for name, section in given.items():
+        names = [option for option in section | before[name] if section.get(option) != before[name].get(option)]
+        found |= {f"{name.removesuffix('_options')}.{option}": section.get(option, "") for option in names}
+    return found
+
+
 def _without_null(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_null(item) for key, item in value.items() if item is not None}

@@ -61,6 +61,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
     error: str = ""
     failed_stage: str = ""
     parameters: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    """What differs from the profile, by dotted names."""
     pipeline_digest: str = ""
     models: list[ModelScores] = []
     usage: Usage = Usage()

@@ -36,7 +36,9 @@ class FaultPlan(Options, frozen=True, kw_only=True):
     latency_sigma: Seconds = 0.0
     """Standard deviation of the logarithm of the latency: 0 gives a fixed latency, 1 a long tail."""
     http_500_rate: Rate = 0.0
+    """Share of requests that are answered 500."""
     http_429_rate: Rate = 0.0
+    """Share of requests that are answered 429."""
     retry_after_s: Seconds = 1.0
     """Value of the Retry-After header of every 429."""
     garbage_json_rate: Rate = 0.0
@@ -53,6 +55,7 @@ class OfflineTeacherOptions(Options, frozen=True, kw_only=True):
     """How the offline teacher answers."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """0 lets the system choose."""
     model: str = "offline-teacher"
@@ -87,3 +90,4 @@ class OfflineTeacherOptions(Options, frozen=True, kw_only=True):
     A key that is asked for is not a mode but the variable TUTORLOOP_OFFLINE_TEACHER_KEY.
     """
     faults: FaultPlan = FaultPlan()
+    """Faults that it plays."""

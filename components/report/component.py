@@ -1,7 +1,7 @@
 """The KFP face of this stage; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Input, Metrics, Output
+from kfp.dsl import HTML, Artifact, Input, Output
 
 from components.core.images import AGENTS
 
@@ -13,7 +13,6 @@ def report(
     records: str,
     html: Output[HTML],
     summary: Output[Artifact],
-    figures: Output[Metrics],
 ):
     """Make the report of a run.
 
@@ -23,7 +22,6 @@ def report(
         records: Store URI of the records of runs.
         html: The page, self-contained.
         summary: The page's figures as JSON.
-        figures: What a person compares between runs; the only Metrics of a run, so that Kubeflow compares runs by it.
     """
     from pathlib import Path
 
@@ -32,6 +30,5 @@ def report(
 
     with stage_run("report", records=records):
         made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path))
-        figures.metadata.update(made.figures)
         html.metadata["headline"] = made.verdict.headline
         summary.metadata["schema"] = made.schema

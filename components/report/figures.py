@@ -1,6 +1,6 @@
 """What a person compares between runs, as numbers with names: Kubeflow shows them side by side (*Compare runs*).
 
-Kubeflow sorts the rows by name, so that the names begin with what comes first: accuracy, then cost, gain, hours, rows.
+It sorts the rows by name, so that the names begin with what comes first: accuracy, then cost, gain, hours, rows.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ class Price(Options, frozen=True, kw_only=True):
     """Dollars per million tokens. Both are needed: a price that is half known would let a limit in dollars pass unnoticed."""
 
     prompt: Annotated[float, Meta(ge=0)]
+    """Of a million tokens that are sent."""
     completion: Annotated[float, Meta(ge=0)]
+    """Of a million tokens that come back, thinking among them."""
 
 
 class TeacherOptions(Options, frozen=True, kw_only=True):

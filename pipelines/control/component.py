@@ -1,7 +1,7 @@
 """The KFP faces of the tasks that look after a run; imported only at compile time."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Input
+from kfp.dsl import HTML, Artifact, Input, Metrics, Output
 
 from components.core.images import SYNC
 
@@ -83,6 +83,7 @@ def keep_results(
     ledger: Input[Artifact],
     decision: Input[Artifact],
     card: Input[Artifact],
+    figures: Output[Metrics],
     record_1: str,
     record_2: str,
     record_3: str,
@@ -96,6 +97,7 @@ def keep_results(
         ledger: JSON Lines of StageRecord rows.
         decision: The promotion decision.
         card: The lineage card.
+        figures: What a person compares between runs; the only Metrics of a run, so that Kubeflow compares runs by it.
         record_1: Address of the record of a task that came after the ledger; likewise record_2 and record_3.
     """
     from components.core.stage import stage_run
@@ -103,4 +105,4 @@ def keep_results(
 
     results = {"html": html, "summary": summary, "ledger": ledger, "decision": decision, "card": card}
     with stage_run("record", task="results", records=records):
-        keep(records, results, [record_1, record_2, record_3])
+        figures.metadata.update(keep(records, results, [record_1, record_2, record_3]))

@@ -11,7 +11,7 @@ import msgspec
 from components.core.records import StageRecord, read_records
 from components.core.store import open_store
 from components.core.task_records import read_record
-from pipelines import run_record
+from pipelines import parameters, run_record
 
 FILES = {"html": "report.html", "summary": "report.json", "ledger": "ledger.jsonl", "decision": "decision.json", "card": "card.json"}
 """Results of a run, and their names in its record."""
@@ -25,7 +25,7 @@ class Located(Protocol):
     metadata: dict[str, Any]
 
 
-def keep(records: str, results: Mapping[str, Located], references: Sequence[str] = ()) -> None:
+def keep(records: str, results: Mapping[str, Located], references: Sequence[str] = ()) -> dict[str, Any]:
     """Copy the results of a run into its record, what they say into ``run.json``, and note that the run succeeded.
 
     That this was reached is the proof: the state that Kubeflow tells of a run may still be that of an attempt which was made good.
@@ -34,6 +34,10 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
         records: Store URI of the records of runs.
         results: Artifacts by their names in :data:`FILES`.
         references: Addresses of the records of tasks that came after the ledger.
+
+    Returns:
+        What a person compares between runs, by name: the report's figures and headline, what differs from the profile, and where the
+        record is.
 
     Raises:
         InputError: The ledger or a record is missing or malformed.
@@ -45,7 +49,17 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
         store.upload(Path(results[name].path), file)
     rows = [*read_records(results["ledger"].path, StageRecord), *map(read_record, references)]
     record = run_record.from_ledger(run_record.read(folder), rows)
+    options = parameters.check({**record.parameters["sections"], "seed": record.parameters["seed"]})
+    changed = parameters.changed(options, record.profile)
     promotion = msgspec.json.decode(Path(results["decision"].path).read_bytes())
     outputs = {name: result.uri for name, result in results.items()} | {"model": str(results["card"].metadata.get("model", ""))}
-    run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs), folder)
+    run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs, changed=changed), folder)
     run_record.finish(folder, succeeded=True)
+    summary: dict[str, Any] = msgspec.json.decode(Path(results["summary"].path).read_bytes())
+    told = {"headline": summary["verdict"]["headline"], "record": folder}
+    return summary["figures"] | told | {f"set {name}": _shown(value) for name, value in changed.items()}
+
+
+def _shown(value: Any) -> Any:
+    """As Kubeflow takes it: a number or a text."""
+    return value if isinstance(value, str | float | int) else msgspec.json.encode(value).decode()

@@ -229,7 +229,7 @@ def material(folder: Path) -> dict[str, Artifact]:
     record = StageRecord(stage="sft", task="sft", shard="0/1", started_at="2026-01-01T00:00:00+00:00", seconds=2.0, rows_in=3, rows_kept=3)
     contents = {
         "html": "<p>",
-        "summary": "{}",
+        "summary": '{"figures": {"accuracy % M0": 25.7}, "verdict": {"headline": "The student improved."}}',
         "ledger": msgspec.json.encode(record).decode() + "\n",
         "decision": '{"promoted": true}',
         "card": "{}",
@@ -251,6 +251,17 @@ def test_a_run_that_comes_to_its_last_task_succeeded(run_of: Path) -> None:
     assert record.seconds_by_stage == {"sft": 2.0, "promotion": 1.5}
     assert {path.name for path in (run_of / "r1").iterdir()} >= set(results.FILES.values())
     assert ended(run_of)["tutorloop_run_failed"] == 0
+
+
+def test_what_a_person_compares_says_what_the_run_changed(run_of: Path) -> None:
+    sections = {"sft": {"learning_rate": 2e-3}, "judging": {"golden": []}}
+    options = parameters.load("tiny", [f"{name}={json.dumps(value)}" for name, value in sections.items()])
+    preflight.run(given(run_of, sft_options=options.sections["sft"], sft=options.sections["sft"], seed=5.0))
+    told = results.keep(str(run_of), material(run_of / "made"))
+    assert told["accuracy % M0"] == 25.7 and told["headline"] == "The student improved." and told["record"] == str(run_of / "r1")
+    changed = run_record.read(run_of / "r1").changed
+    assert changed["seed"] == 5 and changed["sft.learning_rate"] == 2e-3
+    assert told["set sft.learning_rate"] == 2e-3 and not [name for name in changed if name.startswith("judging")]
 
 
 def test_results_that_are_not_there_leave_the_record_open(run_of: Path) -> None:

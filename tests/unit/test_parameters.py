@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from components.core.errors import InputError, ParameterError
 from pipelines import parameters
+from pipelines.options_page import PAGE, page
 
 SMOKE = str(Path(__file__).parents[1] / "local" / "smoke.yaml")
 
@@ -88,3 +90,23 @@ def test_data_folder_is_asked_for_only_when_a_source_needs_it(monkeypatch: pytes
     assert parameters.needs_data_folder(parameters.load(SMOKE, ["judging.golden=['{data}/golden.jsonl']"]))
     monkeypatch.setenv("TUTORLOOP_DATA", "somewhere")
     assert not parameters.needs_data_folder(parameters.load("gsm8k_small"))
+
+
+def test_what_a_run_changes_is_told_by_its_dotted_name() -> None:
+    run = parameters.load("tiny", ["seed=3", "sft.learning_rate=1e-2", "sampling.n=4"])
+    before = parameters.load("tiny").sections
+    found = parameters.changed(run, "tiny")
+    assert found["seed"] == 3 and found["sft.learning_rate"] == 1e-2
+    assert ("sampling.n" in found) == (before["sampling"].get("n", 4) != 4)
+    assert parameters.changed(parameters.load("tiny"), "tiny") == {}
+    assert parameters.changed(run, "somewhere/mine.yaml") == {}, "a file may be on another machine"
+
+
+def test_the_page_of_options_is_that_of_the_classes() -> None:
+    text = PAGE.read_text()
+    assert text == page(), "run `make compile` and commit the result"
+    for name, kind in parameters.SECTIONS.items():
+        assert f"\n## {name}\n" in text
+        assert all(f"| `{field.name}` |" in text for field in msgspec.structs.fields(kind))
+    unexplained = [line for line in text.splitlines() if line.startswith("| `") and line.endswith("|  |")]
+    assert not unexplained, "each option says what it means in its class's docstring"

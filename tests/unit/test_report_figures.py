@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from components.core.records import Usage
-from components.report.component import report
 from components.report.stage import run
 from tests.sample_ledger import sample_ledger, write_ledger
 
@@ -51,15 +50,3 @@ def test_many_benchmarks_do_not_hide_the_main_one(benchmarks: list[str], shown: 
 @pytest.mark.parametrize(("options", "missing"), [({"rounds": 0}, "control"), ({"controls": False}, "control")])
 def test_what_was_not_measured_is_left_out(options: dict[str, Any], missing: str, tmp_path: Path) -> None:
     assert not [name for name in figures(tmp_path, n=20, **options) if missing in name]
-
-
-def test_kubeflow_gets_them_as_the_metrics_of_the_report(tmp_path: Path) -> None:
-    class Artifact:
-        def __init__(self, name: str) -> None:
-            self.path, self.metadata = str(tmp_path / name), dict[str, Any]()
-
-    write_ledger(tmp_path / "ledger", sample_ledger(n=20))
-    (tmp_path / "decision").write_text("")
-    made = [Artifact(name) for name in ("html", "summary", "figures")]
-    report.python_func(Artifact("ledger"), Artifact("decision"), str(tmp_path), *made)
-    assert made[2].metadata["accuracy % M0"] > 0 and "headline" in made[0].metadata
