@@ -55,9 +55,10 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
     outputs = {name: result.uri for name, result in results.items()} | {"model": str(results["card"].metadata.get("model", ""))}
     run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs, changed=changed), folder)
     run_record.finish(folder, succeeded=True)
-    summary: dict[str, Any] = msgspec.json.decode(Path(results["summary"].path).read_bytes())
+    summary = msgspec.json.decode(Path(results["summary"].path).read_bytes())
+    figures: dict[str, Any] = summary["figures"]
     told = {"headline": summary["verdict"]["headline"], "record": folder}
-    return summary["figures"] | told | {f"set {name}": _shown(value) for name, value in changed.items()}
+    return figures | told | {f"set {name}": _shown(value) for name, value in changed.items()}
 
 
 def _shown(value: Any) -> Any:
