@@ -50,6 +50,11 @@ class PodWatch:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def process_id(self) -> int:
+        """Of kubectl; 0 before it is started."""
+        return self._process.pid if self._process else 0
+
     def next(self, seconds: float) -> dict[str, Any] | None:
         """The next pod that is new or has changed; None when there is none for so long. After a new start some come once more."""
         if self._process is None or self._process.poll() is not None:

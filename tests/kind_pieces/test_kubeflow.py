@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.compile import COMPILED
+from pipelines.kubeflow.packages import read_package
+from tests.argo_workflow import ArgoWorkflow
+from tests.conftest import ROOT
 from tests.kind import kubeflow as module
 from tests.kind.cluster import Kubectl
 from tests.kind.commands import CommandError, WaitError
@@ -18,7 +20,7 @@ from tests.kind_pieces.conftest import Direct
 from tests.kind_pieces.programs import Programs
 from tests.kind_pieces.runs_double import Runs, serving_runs
 
-PACKAGE = COMPILED / "orca_math.yaml"
+PACKAGE = ROOT / "manifests" / "overlays" / "kind" / "release" / "packages" / "orca-math-tiny.yaml"
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def pods(*items: tuple[str, str, str]) -> str:
         {
             "items": [
                 {
-                    "metadata": {"name": name, "labels": {"tutorloop.dev/stage": stage, "pipeline/runid": "r"}},
+                    "metadata": {"name": name, "uid": f"uid-{name}", "labels": {"tutorloop.dev/stage": stage, "pipeline/runid": "r"}},
                     "spec": {"nodeName": "worker"},
                     "status": {"phase": phase},
                 }
@@ -47,34 +49,56 @@ def pods(*items: tuple[str, str, str]) -> str:
     )
 
 
+def changes(*items: tuple[str, str, str]) -> str:
+    """The same as kubectl's watch tells them."""
+    return "".join(json.dumps({"type": "ADDED", "object": item}) + "\n" for item in json.loads(pods(*items))["items"])
+
+
+@pytest.fixture(autouse=True)
+def quiet(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for, and there are no workflows unless a test has some."""
+    monkeypatch.setattr(module, "QUIET_S", 0.5)
+    programs.answers("get workflows", out='{"items": []}')
+
+
 def test_a_run_is_started_with_package_parameters_and_account_and_watched_to_its_end(
     lab: tuple[Kubeflow, Runs, Direct], programs: Programs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kubeflow, runs, _ = lab
-    programs.answers("get pods", out=pods(("p-1", "sft", "Running")))
+    programs.answers("get pods --watch", out=changes(("p-1", "sft", "Running"), ("p-2", "", "Running"), ("p-3", "", "Failed")))
     run = kubeflow.submit(PACKAGE, "first", {"seed": 3, "sft_options": {"epochs": 2}})
     kubeflow.wait(run, 30)
     [body] = runs.asked
     assert body["runtime_config"]["parameters"] == {"seed": 3, "sft_options": {"epochs": 2}}
     assert body["service_account"] == "tutorloop-run" and body["experiment_id"]
-    assert body["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "orca-math"
-    assert "kubernetes" in body["pipeline_spec"]["platform_spec"]["platforms"], "settings of pods would be lost"
-    assert "running: sft running (p-1)" in capsys.readouterr().err
-    assert f"pipeline/runid={run},tutorloop.dev/stage" in programs.calls()[0]
+    assert kubeflow.shown(run) == (module.PIPELINE, f"{module.PIPELINE}-{read_package(PACKAGE).digest[:12]}")
+    said = capsys.readouterr().err
+    assert "sft running (p-1)" in said and "a driver failed (p-3)" in said and "p-2" not in said
+    assert said.count("(p-1)") == 1, "kubectl ends here after each answer, and tells the same when it is started again"
+    assert f"--watch --output-watch-events --output json --namespace kubeflow --selector pipeline/runid={run}" in programs.calls()[0]
 
 
-def test_a_run_that_fails_is_told_with_the_log_of_the_task_that_did(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+def test_a_run_that_fails_is_told_with_the_last_words_of_what_failed_drivers_too(
+    lab: tuple[Kubeflow, Runs, Direct], programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kubeflow, runs, _ = lab
     runs.coming = ["RUNNING", "FAILED"]
-    programs.answers("get pods", out=pods(("p-1", "sft", "Succeeded"), ("p-2", "judge", "Failed")))
-    programs.answers("logs p-2", out="TeacherError: the teacher does not answer")
+    workflow = ArgoWorkflow("r")
+    pod = workflow.driver("judge-driver", workflow.root, "Failed", "Error (exit code 255)", container=True, shown="Judge")
+    workflow.end("Failed")
+    programs.folder.joinpath("rules.json").write_text("[]")
+    programs.answers("get workflows", out=json.dumps({"items": [workflow.object(packed=True)]}))
+    programs.answers(f"logs {pod}", out="F1201 02:00:01.000000  1 main.go:79] KFP driver: quantities must match")
+    programs.answers("get pods --watch", out="")
+    programs.answers("get pods", out=pods(("p-1", "sft", "Succeeded")))
     run = kubeflow.submit(PACKAGE, "first")
-    with pytest.raises(WaitError, match=r"ended as FAILED(.|\n)*judge: p-2 is Failed\nTeacherError: the teacher does not answer"):
+    with pytest.raises(WaitError, match=r"ended as FAILED(.|\n)*the driver of Judge failed(.|\n)*quantities must match"):
         kubeflow.wait(run, 30)
 
 
 def test_a_failure_that_is_wanted_is_waited_for_and_success_is_not_it(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
     kubeflow, runs, _ = lab
+    programs.answers("get pods --watch", out="")
     programs.answers("get pods", out=pods())
     runs.coming = ["RUNNING", "FAILED"]
     kubeflow.wait(kubeflow.submit(PACKAGE, "fails"), 30, wanted="FAILED")
@@ -91,6 +115,7 @@ def test_a_run_that_takes_too_long_is_told_with_what_waits(
     pending = json.loads(pods(("p-1", "evaluate", "Pending")))
     status = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient nvidia.com/gpu"}]}
     pending["items"][0]["status"] = status
+    programs.answers("get pods --watch", out="")
     programs.answers("get pods", out=json.dumps(pending))
     programs.answers("get pod p-1", out=json.dumps(pending["items"][0]))
     with pytest.raises(WaitError, match=r"evaluate: p-1 is Pending(.|\n)*Insufficient nvidia.com/gpu"):
