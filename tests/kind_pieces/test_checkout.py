@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipelines.images import REPOSITORIES, Image, add_to_table, version
+from pipelines.kubeflow.packages import read_package
 from tests.conftest import ROOT
 from tests.kind.deploy import LAYERS, Checkout
 from tests.kind.images import main
@@ -57,7 +58,7 @@ def test_the_released_package_is_that_of_the_tests_profile(built: Checkout) -> N
     assert inputs["sampling"]["defaultValue"]["chunk_size"] == 8
     shipped = [item for item in resources(built, "schedules") if str(item["metadata"]["name"]).startswith("tutorloop-schedules")]
     [schedule] = [yaml.safe_load(text) for text in shipped[0]["data"].values()]
-    assert (schedule["pipeline"], schedule["profile"]) == (package.stem, inputs["profile"]["defaultValue"]), "or every sync would refuse it"
+    assert (schedule["pipeline"], schedule["profile"]) == (package.stem, read_package(package).profile), "or every sync would refuse it"
     assert f"tutorloop/trainer-python:{version('trainer')}" in package.read_text()
     assert platform["platforms"]["kubernetes"]
 
