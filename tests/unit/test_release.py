@@ -112,7 +112,7 @@ def test_the_form_shows_every_option_and_nothing_that_is_not_for_people(profile:
 
 def _through_protobuf(package: str) -> dict[str, Any]:
     """The specification as Kubeflow keeps it and hands it to tasks: every number of a section is one with a fraction."""
-    from google.protobuf import json_format
+    from google.protobuf import json_format  # type: ignore[import-untyped]
     from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
     kept = json_format.ParseDict(next(yaml.load_all(package, Loader=yaml.CSafeLoader)), PipelineSpec())
