@@ -18,7 +18,7 @@ from tests.kind.lab import Lab, opened
 from tests.kind.settings import Settings
 
 _LIMIT_S = 4 * 3600
-ORDER = ("test_run", "test_kills", "test_schedules", "test_gpus")
+ORDER = ("test_run", "test_accidents", "test_kills", "test_schedules", "test_gpus")
 _clusters: list[tuple[Kubectl, Settings]] = []
 """What a failure is diagnosed on; empty until there is a cluster."""
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import ROOT
 from tests.kind.cluster import Kubectl
-from tests.kind.commands import CommandError, WaitError, run, say, wait_until
+from tests.kind.commands import ROOT, CommandError, WaitError, run, say, wait_until
 from tests.kind.images import put_mirror
 from tests.kind.settings import Settings
 

@@ -7,6 +7,7 @@ Read in the sources of KFP at tag 2.17.0: an executor's pod has the label of its
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,10 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipelines.kubeflow.calls import UnreachableError
+from pipelines.kubeflow.client import Kubeflow as Client
+from pipelines.kubeflow.explain import failures
+from pipelines.kubeflow.submitting import submit
 from tests.kind.cluster import Kubectl
-from tests.kind.commands import CommandError, WaitError, say, wait_until
+from tests.kind.commands import CommandError, WaitError, say
 from tests.kind.deploy import troubles_of
 from tests.kind.forward import Address
+from tests.kind.watching import PodWatch
 
 T = TypeVar("T")
 STATES = ("PENDING", "RUNNING", "SUCCEEDED", "SKIPPED", "FAILED", "CANCELING", "CANCELED", "PAUSED")
@@ -25,8 +31,12 @@ ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 NAMESPACE = "kubeflow"
 RUN_LABEL = "pipeline/runid"
 STAGE_LABEL = "tutorloop.dev/stage"
-SERVICE_ACCOUNT = "tutorloop-run"
+PIPELINE = "orca-math-kind"
+"""What runs of the tests are shown as runs of: never the pipeline that a schedule runs, whose newest version it takes."""
 AGAIN_S = 120.0
+CALL_S = 10.0
+QUIET_S = 3.0
+"""No pod has changed for so long: the run may be at its end."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +44,30 @@ class Pod:
     """The pod of an attempt at a task.
 
     Attributes:
-        name: Its name.
-        stage: Of the task.
+        name: Its name. Argo can give a pod that takes the place of a deleted one the same (its node is the same).
+        uid: Its own, which no other pod ever has.
+        stage: Of the task; empty for a driver.
         phase: ``Pending``, ``Running``, ``Succeeded`` or ``Failed``.
         node: Where it runs; empty before that is decided.
     """
 
     name: str
+    uid: str
     stage: str
     phase: str
     node: str
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Pod:
+        """As the Kubernetes API has it."""
+        metadata = item["metadata"]
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            stage=metadata.get("labels", {}).get(STAGE_LABEL, ""),
+            phase=item.get("status", {}).get("phase", "Pending"),
+            node=item["spec"].get("nodeName", ""),
+        )
 
 
 class Kubeflow:
@@ -88,7 +112,7 @@ class Kubeflow:
             time.sleep(2)
 
     def submit(self, package: Path, name: str, parameters: Mapping[str, Any] | None = None, *, experiment: str = "kind") -> str:
-        """Start a run of a compiled package.
+        """Start a run of a compiled package as ``tutorloop submit`` does, so that Kubeflow shows its pipeline and version.
 
         Args:
             package: The package.
@@ -99,15 +123,17 @@ class Kubeflow:
         Returns:
             The run's id.
         """
-        group = self.call("make an experiment", lambda client: client.create_experiment(experiment).experiment_id)
-
-        def start(client: Any) -> str:
-            run = client.run_pipeline(
-                group, name, pipeline_package_path=str(package), params=dict(parameters or {}), service_account=SERVICE_ACCOUNT
-            )
-            return str(run.run_id)
-
-        run = self.call(f"start the run {name}", start)
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                client = Client(self._forward.url(), patience_s=CALL_S)
+                run = submit(client, package, pipeline=PIPELINE, name=name, experiment=experiment, parameters=parameters)
+                break
+            except UnreachableError as error:
+                if time.monotonic() > deadline:
+                    raise CommandError(f"Kubeflow: cannot start the run {name}: {error}") from error
+                # The forwarded port may be what is away.
+                self._forward.again()
         say(f"run {name}: {run}")
         return run
 
@@ -116,33 +142,43 @@ class Kubeflow:
         answer = self.call("look at a run", lambda client: client.get_run(run))
         return str(answer.state or "PENDING")
 
+    def shown(self, run: str) -> tuple[str, str]:
+        """Names of the pipeline and of the version that a run is shown as a run of; empty where Kubeflow knows none."""
+
+        def ask(client: Any) -> tuple[str, str]:
+            reference = client.get_run(run).pipeline_version_reference
+            if reference is None or not reference.pipeline_version_id:
+                return "", ""
+            version = client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+            return str(client.get_pipeline(reference.pipeline_id).display_name), str(version.display_name)
+
+        return self.call("look up the pipeline of a run", ask)
+
     def wait(self, run: str, seconds: float, *, wanted: str = "SUCCEEDED") -> None:
         """Watch a run to its end.
 
         Raises:
             WaitError: It ended otherwise, or not in time; says which tasks failed, and what their pods said last.
         """
-        seen: dict[str, str] = {}
+        say(f"waiting for the run {run} to be {wanted} (at most {seconds:g} s)")
+        deadline, seen = time.monotonic() + seconds, dict[str, str]()
+        with PodWatch(self._kubectl, NAMESPACE, f"{RUN_LABEL}={run}") as watch:
+            while True:
+                if item := watch.next(min(QUIET_S, max(deadline - time.monotonic(), 0.0))):
+                    self._report(Pod.of(item), seen)
+                else:
+                    state = self.state(run)
+                    if state == wanted:
+                        return
+                    if state in ENDED:
+                        raise WaitError(f"the run {run} ended as {state}, not {wanted}\n{self.describe(run)}")
+                if time.monotonic() >= deadline:
+                    raise WaitError(f"in {seconds:g} s: the run {run} is not {wanted}\n{self.describe(run)}")
 
-        def ended() -> bool:
-            state = self.state(run)
-            self._report(run, state, seen)
-            if state in ENDED and state != wanted:
-                raise WaitError(f"the run {run} ended as {state}, not {wanted}\n{self.describe(run)}")
-            return state == wanted
-
-        wait_until(f"the run {run} to be {wanted}", ended, seconds, every=5, describe=lambda: self.describe(run))
-
-    def _report(self, run: str, state: str, seen: dict[str, str]) -> None:
-        try:
-            pods = self.pods(run)
-        except CommandError as error:
-            say(f"(pods cannot be listed: {str(error).splitlines()[0]})")
-            return
-        for pod in pods:
-            if seen.get(pod.name) != pod.phase:
-                seen[pod.name] = pod.phase
-                say(f"{state.lower()}: {pod.stage} {pod.phase.lower()} ({pod.name})")
+    def _report(self, pod: Pod, seen: dict[str, str]) -> None:
+        if seen.get(pod.uid) != pod.phase and (pod.stage or pod.phase == "Failed"):
+            say(f"{pod.stage or 'a driver'} {pod.phase.lower()} ({pod.name})")
+        seen[pod.uid] = pod.phase
 
     def terminate(self, run: str) -> None:
         """Let Kubeflow end a run."""
@@ -156,15 +192,16 @@ class Kubeflow:
             stage: Only those of this stage.
         """
         selector = f"{RUN_LABEL}={run},{STAGE_LABEL}" + (f"={stage}" if stage else "")
-        return [
-            Pod(
-                name=item["metadata"]["name"],
-                stage=item["metadata"]["labels"][STAGE_LABEL],
-                phase=item.get("status", {}).get("phase", "Pending"),
-                node=item["spec"].get("nodeName", ""),
-            )
-            for item in self._kubectl.get("pods", NAMESPACE, labels=selector)
-        ]
+        return [Pod.of(item) for item in self._kubectl.get("pods", NAMESPACE, labels=selector)]
+
+    def preflights(self) -> set[str]:
+        """UIDs of the preflights of all runs, also of those that somebody else has started."""
+        return {Pod.of(item).uid for item in self._kubectl.get("pods", NAMESPACE, labels=f"{RUN_LABEL},{STAGE_LABEL}=preflight")}
+
+    def at_work(self) -> set[str]:
+        """Ids of all runs that go on, also of those that somebody else has started."""
+        unfinished = f"{RUN_LABEL},workflows.argoproj.io/completed!=true"
+        return {item["metadata"]["labels"][RUN_LABEL] for item in self._kubectl.get("workflows.argoproj.io", NAMESPACE, labels=unfinished)}
 
     def executed(self, run: str) -> Counter[str]:
         """Stages that a run has carried out, and how many pods that took; what came from the cache is not among them."""
@@ -187,16 +224,20 @@ class Kubeflow:
         return self._kubectl("logs", pod, "--namespace", NAMESPACE, "--container", "main", "--tail", str(lines), quiet=True)
 
     def describe(self, run: str) -> str:
-        """What is known about a run's tasks that are not well."""
+        """What went wrong in a run, with the last words of tasks and drivers that failed, and which tasks wait for what."""
         lines = []
+        for workflow in self._kubectl.get("workflows.argoproj.io", NAMESPACE, labels=f"{RUN_LABEL}={run}"):
+            lines += [str(failure) for failure in failures(workflow, self._last_words)]
         for pod in self.pods(run):
-            if pod.phase in ("Failed", "Pending"):
-                lines.append(f"{pod.stage}: {pod.name} is {pod.phase}")
-                try:
-                    lines.append(self.log(pod.name) if pod.phase == "Failed" else self._pending(pod.name))
-                except CommandError as error:
-                    lines.append(f"  (its log cannot be read: {str(error).splitlines()[0]})")
-        return "\n".join(lines) or "no task has failed or waits for a node; a driver may have (kubectl get pods -l pipeline/runid)"
+            if pod.phase == "Pending":
+                lines.append(f"{pod.stage}: {pod.name} is Pending\n{self._pending(pod.name)}")
+        return "\n".join(lines) or "nothing has failed, and no task waits for a node (kubectl get pods -l pipeline/runid)"
+
+    def _last_words(self, pod: str) -> str:
+        # The pod of a lost node has no log any more.
+        with contextlib.suppress(CommandError):
+            return self.log(pod)
+        return ""
 
     def _pending(self, pod: str) -> str:
         return "\n".join(troubles_of(self._kubectl.get("pod", NAMESPACE, name=pod)))

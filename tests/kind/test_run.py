@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kind.commands import say, wait_until
+from tests.kind.commands import WaitError, say, wait_until
+from tests.kind.kubeflow import ENDED, PIPELINE
 from tests.kind.lab import Bill, Lab, probes_of_a_run
+from tests.kind.packages import Expected, expected
 
-LOOKS_OUTSIDE = {"preflight", "sources-version", "starting-point", "current-champion", "keep-results", "end-run"}
-"""Stages that look at the world, or write to it, in every run."""
-AFTER_THE_CHAMPION = {"evaluate-champion", "compare", "report", "publish"}
-"""Stages that have something new to do when the run before has made a champion."""
-WORK = {"collect-seeds", "collect-benchmarks", "base-model", "synthesize", "solve", "decontaminate", "sft", "evaluate", "sample",
-        "judge", "build-preferences", "tune", "gather"}  # fmt: skip
 MODELS = ("M0", "M1", "M2", "M2-control")
 
 
-def test_the_run_carried_out_every_stage(lab: Lab, first_run: str) -> None:
+@pytest.fixture(scope="module")
+def plan(lab: Lab) -> Expected:
+    """What a run of the released package has to do."""
+    return expected(lab.released())
+
+
+def test_the_run_carried_out_every_stage(lab: Lab, first_run: str, plan: Expected) -> None:
     executed = lab.kubeflow.executed(first_run)
-    assert set(executed) >= WORK | LOOKS_OUTSIDE | AFTER_THE_CHAMPION, f"only these were carried out: {dict(executed)}"
+    assert set(executed) == plan.stages, f"these were carried out: {dict(executed)}"
+
+
+def test_kubeflow_shows_what_it_is_a_run_of(lab: Lab, first_run: str) -> None:
+    pipeline, version = lab.kubeflow.shown(first_run)
+    assert pipeline == PIPELINE and version.startswith(f"{PIPELINE}-"), f"it is shown as {pipeline!r}, version {version!r}"
 
 
 def test_its_artifacts_are_in_the_store(lab: Lab, first_run: str) -> None:
@@ -65,32 +72,43 @@ def test_monitoring_is_well(lab: Lab, first_run: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def settled(lab: Lab, first_run: str) -> str:
-    """Id of the same run once more: it is measured against the champion that the first one has made."""
+def again(lab: Lab, first_run: str) -> tuple[str, str]:
+    """Ids of the same run a second and a third time; nothing was paid for in vain.
+
+    The second is measured against the champion that the first has made. It does not move the champion, which would be a gain over
+    itself, so that nothing at all is left to do for the third. That one starts when the second is at its last layer: it gets there itself
+    minutes later, and until then has nothing to do with it.
+    """
     before = Bill.of(lab)
-    run = lab.start(lab.released(), "second")
-    lab.kubeflow.wait(run, lab.run_seconds)
+    second = lab.start(lab.released(), "second")
+
+    def near_its_end() -> bool:
+        if (state := lab.kubeflow.state(second)) in ENDED:
+            raise WaitError(f"the run {second} ended as {state} before it compared its model\n{lab.kubeflow.describe(second)}")
+        return bool(lab.kubeflow.pods(second, "evaluate-champion"))
+
+    wait_until("the second run to measure the champion", near_its_end, lab.run_seconds)
+    third = lab.start(lab.released(), "third")
+    for run in (second, third):
+        lab.kubeflow.wait(run, lab.run_seconds)
     assert list(Bill.of(lab).problems_since(before, probes_of_a_run())) == []
-    return run
+    return second, third
 
 
-def test_a_second_run_does_none_of_the_work_again(lab: Lab, settled: str) -> None:
-    executed = set(lab.kubeflow.executed(settled))
-    assert not executed & WORK, f"carried out again, though nothing has changed: {sorted(executed & WORK)}"
-    assert executed <= LOOKS_OUTSIDE | AFTER_THE_CHAMPION
-    assert lab.store.record(settled).usage.requests == 0
+def test_a_second_run_does_none_of_the_work_again(lab: Lab, again: tuple[str, str], plan: Expected) -> None:
+    executed = set(lab.kubeflow.executed(again[0]))
+    assert not executed & plan.work, f"carried out again, though nothing has changed: {sorted(executed & plan.work)}"
+    assert executed == plan.always | plan.after_champion
+    assert lab.store.record(again[0]).usage.requests == 0
 
 
-def test_a_run_after_which_nothing_changes_is_served_from_the_cache_wholly(lab: Lab, settled: str) -> None:
-    """The second run did not move the champion, which would be a gain over itself: nothing at all is left to do for a third."""
-    before, champion = Bill.of(lab), lab.store.champion()
-    run = lab.start(lab.released(), "third")
-    lab.kubeflow.wait(run, lab.run_seconds)
-    executed = lab.kubeflow.executed(run)
-    assert set(executed) == LOOKS_OUTSIDE, f"carried out: {dict(executed)}"
-    cached = lab.kubeflow.cached(run)
-    say(f"tasks from the cache: {cached}")
-    assert cached is None or cached >= len(WORK)
-    assert list(Bill.of(lab).problems_since(before, probes_of_a_run())) == []
-    assert lab.store.champion() == champion
-    assert list(lab.store.problems_of_record(run, MODELS)) == []
+def test_a_run_after_which_nothing_changes_is_served_from_the_cache_wholly(
+    lab: Lab, first_run: str, again: tuple[str, str], plan: Expected
+) -> None:
+    executed = lab.kubeflow.executed(again[1])
+    assert set(executed) == plan.always, f"carried out: {dict(executed)}"
+    cached = lab.kubeflow.cached(again[1])
+    say(f"tasks from the cache: {cached} of {plan.tasks} and more, where loops go round")
+    champion, promotion = lab.store.champion(), lab.store.record(first_run).promotion
+    assert champion is not None and champion.generation == 1, f"the champion of {promotion} was moved: {champion}"
+    assert list(lab.store.problems_of_record(again[1], MODELS)) == []

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from pipelines.package import STORES
 from tests.kind.commands import WaitError, wait_until
 from tests.kind.kubeflow import ENDED
 from tests.kind.lab import Lab
@@ -23,7 +22,6 @@ def declared(lab: Lab, **changes: Any) -> dict[str, Any]:
         "pipeline": lab.released().stem,
         "profile": "tiny",
         "parameters": {"seed": 11},
-        "stores": {name: STORES[name] for name in ("responses", "checkpoints", "models")},
         "cron": EVERY_MINUTE,
         "experiment": "kind",
         "max_concurrency": 1,
