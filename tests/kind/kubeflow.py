@@ -7,26 +7,43 @@ Read in the sources of KFP at tag 2.17.0: an executor's pod has the label of its
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipelines.kubeflow.calls import KubeflowError, UnreachableError
+from pipelines.kubeflow.client import Kubeflow as Client
+from pipelines.kubeflow.cluster_api import ClusterError
+from pipelines.kubeflow.explain import Failure, failures
+from pipelines.kubeflow.following import events
+from pipelines.kubeflow.submitting import submit
+from pipelines.kubeflow.workflow import ENDED as WORKFLOW_ENDED
+from pipelines.kubeflow.workflow import RUN_LABEL, Task, Workflow, phase_of
 from tests.kind.cluster import Kubectl
 from tests.kind.commands import CommandError, WaitError, say, wait_until
 from tests.kind.deploy import troubles_of
+from tests.kind.expected import STAGE_LABEL
 from tests.kind.forward import Address
+from tests.kind.workflows import ClusterUnderTest
 
 T = TypeVar("T")
 STATES = ("PENDING", "RUNNING", "SUCCEEDED", "SKIPPED", "FAILED", "CANCELING", "CANCELED", "PAUSED")
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 NAMESPACE = "kubeflow"
-RUN_LABEL = "pipeline/runid"
-STAGE_LABEL = "tutorloop.dev/stage"
-SERVICE_ACCOUNT = "tutorloop-run"
+PIPELINE = "orca-math-kind"
+"""What the tests' runs are runs of in the UI; not what a schedule runs, which would take the tests' newest package at its next firing."""
+WORKFLOWS = "workflows.argoproj.io"
 AGAIN_S = 120.0
+QUIET_S = 5.0
+"""While nothing happens in a run, whether its time is over is looked at so often."""
+REPORT_S = 120.0
+"""Kubeflow hears of the end of a workflow from its agent, a little later."""
+LOG_LINES = 200
 
 
 @dataclass(frozen=True)
@@ -34,13 +51,15 @@ class Pod:
     """The pod of an attempt at a task.
 
     Attributes:
-        name: Its name.
+        name: Its name; Argo makes a pod that was deleted anew under the same one.
+        uid: Tells it from all others.
         stage: Of the task.
         phase: ``Pending``, ``Running``, ``Succeeded`` or ``Failed``.
         node: Where it runs; empty before that is decided.
     """
 
     name: str
+    uid: str
     stage: str
     phase: str
     node: str
@@ -71,15 +90,21 @@ class Kubeflow:
             CommandError: The API refuses, or nobody answers.
         """
         import kfp
+
+        return self._again(what, lambda: ask(kfp.Client(host=self._forward.url(), namespace=NAMESPACE)))
+
+    def _again(self, what: str, ask: Callable[[], T]) -> T:
         import kfp_server_api
         import urllib3
 
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                return ask(kfp.Client(host=self._forward.url(), namespace=NAMESPACE))
+                return ask()
             except kfp_server_api.ApiException as error:
                 failure, lasting = f"{error.status}: {error.body or error.reason}", bool(error.status) and error.status < 500
+            except KubeflowError as error:
+                failure, lasting = str(error), not isinstance(error, UnreachableError)
             except (urllib3.exceptions.HTTPError, OSError, TimeoutError, RuntimeError) as error:
                 failure, lasting = f"{type(error).__name__}: {error}", False
             if lasting or time.monotonic() > deadline:
@@ -88,7 +113,7 @@ class Kubeflow:
             time.sleep(2)
 
     def submit(self, package: Path, name: str, parameters: Mapping[str, Any] | None = None, *, experiment: str = "kind") -> str:
-        """Start a run of a compiled package.
+        """Start a run of a compiled package, as a version of the pipeline :data:`PIPELINE`.
 
         Args:
             package: The package.
@@ -99,15 +124,12 @@ class Kubeflow:
         Returns:
             The run's id.
         """
-        group = self.call("make an experiment", lambda client: client.create_experiment(experiment).experiment_id)
 
-        def start(client: Any) -> str:
-            run = client.run_pipeline(
-                group, name, pipeline_package_path=str(package), params=dict(parameters or {}), service_account=SERVICE_ACCOUNT
-            )
-            return str(run.run_id)
+        def start() -> str:
+            client = Client(self._forward.url(), patience_s=self._patience / 4)
+            return submit(client, package, pipeline=PIPELINE, name=name, experiment=experiment, parameters=parameters)
 
-        run = self.call(f"start the run {name}", start)
+        run = self._again(f"start the run {name}", start)
         say(f"run {name}: {run}")
         return run
 
@@ -122,27 +144,60 @@ class Kubeflow:
         Raises:
             WaitError: It ended otherwise, or not in time; says which tasks failed, and what their pods said last.
         """
-        seen: dict[str, str] = {}
+        known: dict[str, tuple[str, int]] = {}
+        say(f"waiting for the run {run} to be {wanted} (at most {seconds:g} s)")
+        for workflow in self.follow(run, seconds):
+            for task in workflow.tasks():
+                if known.get(task.path) != (task.state, task.attempts):
+                    known[task.path] = (task.state, task.attempts)
+                    say(f"{task.state}: {task.path} ({workflow.progress[0]} pods are done)")
+        state = wait_until("Kubeflow's word on how the run ended", lambda: found if (found := self.state(run)) in ENDED else None, REPORT_S)
+        if state != wanted:
+            raise WaitError(f"the run {run} ended as {state}, not {wanted}\n{self.describe(run)}")
 
-        def ended() -> bool:
-            state = self.state(run)
-            self._report(run, state, seen)
-            if state in ENDED and state != wanted:
-                raise WaitError(f"the run {run} ended as {state}, not {wanted}\n{self.describe(run)}")
-            return state == wanted
+    def follow(self, run: str, seconds: float) -> Iterator[Workflow]:
+        """The workflow of a run whenever it has changed, until it is at its end.
 
-        wait_until(f"the run {run} to be {wanted}", ended, seconds, every=5, describe=lambda: self.describe(run))
-
-    def _report(self, run: str, state: str, seen: dict[str, str]) -> None:
+        Raises:
+            WaitError: It is not at its end in time, or was deleted; says which tasks failed or wait.
+        """
+        deadline = time.monotonic() + seconds
         try:
-            pods = self.pods(run)
-        except CommandError as error:
-            say(f"(pods cannot be listed: {str(error).splitlines()[0]})")
-            return
-        for pod in pods:
-            if seen.get(pod.name) != pod.phase:
-                seen[pod.name] = pod.phase
-                say(f"{state.lower()}: {pod.stage} {pod.phase.lower()} ({pod.name})")
+            for event in events(self._cluster, f"{RUN_LABEL}={run}", patience_s=self._patience, watch_s=QUIET_S):
+                if event.kind in ("found", "changed"):
+                    yield Workflow(event.workflow)
+                    if phase_of(event.workflow) in WORKFLOW_ENDED:
+                        return
+                elif event.kind == "gone":
+                    raise WaitError(f"the workflow of the run {run} was deleted")
+                if time.monotonic() > deadline:
+                    raise WaitError(f"in {seconds:g} s: the run {run} is not at its end\nas things stand:\n{self.describe(run)}")
+        except ClusterError as error:
+            raise CommandError(f"the run {run} cannot be followed: {error}") from error
+
+    @functools.cached_property
+    def _cluster(self) -> ClusterUnderTest:
+        return ClusterUnderTest(self._kubectl, NAMESPACE)
+
+    def workflow(self, run: str) -> Any:
+        """The workflow of a run, as it is now.
+
+        Raises:
+            CommandError: There is none.
+        """
+        found = self._kubectl.get(WORKFLOWS, NAMESPACE, labels=f"{RUN_LABEL}={run}")
+        if not found:
+            raise CommandError(f"the run {run} has no workflow")
+        return found[0]
+
+    def tasks(self, run: str) -> dict[str, Task]:
+        """The tasks that a run has come to, by their paths; those from the cache too."""
+        return {task.path: task for task in Workflow(self.workflow(run)).tasks()}
+
+    def runs_at_work(self) -> list[str]:
+        """Ids of all runs that are at work, whoever started them."""
+        going = self._kubectl.get(WORKFLOWS, NAMESPACE, labels="workflows.argoproj.io/completed!=true")
+        return sorted({item["metadata"].get("labels", {}).get(RUN_LABEL, item["metadata"]["name"]) for item in going})
 
     def terminate(self, run: str) -> None:
         """Let Kubeflow end a run."""
@@ -159,6 +214,7 @@ class Kubeflow:
         return [
             Pod(
                 name=item["metadata"]["name"],
+                uid=item["metadata"]["uid"],
                 stage=item["metadata"]["labels"][STAGE_LABEL],
                 phase=item.get("status", {}).get("phase", "Pending"),
                 node=item["spec"].get("nodeName", ""),
@@ -170,33 +226,31 @@ class Kubeflow:
         """Stages that a run has carried out, and how many pods that took; what came from the cache is not among them."""
         return Counter(pod.stage for pod in self.pods(run))
 
-    def cached(self, run: str) -> int | None:
-        """How many tasks were served from the cache; None where Kubeflow tells nothing about tasks.
-
-        Of such a task Argo skips the node ``executor`` below the task's own. The API gives no node its parent, so that it does not say
-        which tasks these are; :meth:`executed` says which they are not.
-        """
-        answer = self.call("look at a run", lambda client: client.get_run(run))
-        tasks = answer.run_details.task_details if answer.run_details else None
-        if not tasks:
-            return None
-        return len([task for task in tasks if task.display_name == "executor" and str(task.state) == "SKIPPED"])
-
-    def log(self, pod: str, *, lines: int = 40) -> str:
-        """The end of what a task said."""
+    def log(self, pod: str, *, lines: int = LOG_LINES) -> str:
+        """The end of what a task or a driver said."""
         return self._kubectl("logs", pod, "--namespace", NAMESPACE, "--container", "main", "--tail", str(lines), quiet=True)
+
+    def failures(self, run: str) -> list[Failure]:
+        """What went wrong in a run, drivers too, with their last words."""
+
+        def log_of(pod: str) -> str:
+            with contextlib.suppress(CommandError):
+                return self.log(pod)
+            return ""
+
+        return failures(self.workflow(run), log_of)
 
     def describe(self, run: str) -> str:
         """What is known about a run's tasks that are not well."""
-        lines = []
-        for pod in self.pods(run):
-            if pod.phase in ("Failed", "Pending"):
-                lines.append(f"{pod.stage}: {pod.name} is {pod.phase}")
-                try:
-                    lines.append(self.log(pod.name) if pod.phase == "Failed" else self._pending(pod.name))
-                except CommandError as error:
-                    lines.append(f"  (its log cannot be read: {str(error).splitlines()[0]})")
-        return "\n".join(lines) or "no task has failed or waits for a node; a driver may have (kubectl get pods -l pipeline/runid)"
-
-    def _pending(self, pod: str) -> str:
-        return "\n".join(troubles_of(self._kubectl.get("pod", NAMESPACE, name=pod)))
+        try:
+            lines = [str(failure) for failure in self.failures(run)]
+        except CommandError as error:
+            lines = [f"(why it failed cannot be told: {str(error).splitlines()[0]})"]
+        try:
+            pods = self._kubectl.get("pods", NAMESPACE, labels=f"{RUN_LABEL}={run}")
+        except CommandError as error:
+            pods, lines = [], [*lines, f"(its pods cannot be listed: {str(error).splitlines()[0]})"]
+        for pod in pods:
+            if pod.get("status", {}).get("phase") == "Pending":
+                lines += [f"{pod['metadata']['name']} is Pending", *troubles_of(pod)]
+        return "\n".join(lines) or "no task or driver has failed or waits for a node"

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.package import STORES
-from pipelines.parameters import load, pipeline_arguments
-from tests.kind.commands import run, say
+from pipelines import run_record
+from pipelines.parameters import load, run_arguments
+from pipelines.run_record import RunRecord
+from tests.kind.commands import run, say, wait_until
 from tests.kind.deploy import PROFILE, TUTORLOOP, Deployment
 from tests.kind.forward import Forward
 from tests.kind.kubeflow import ENDED, Kubeflow
 from tests.kind.services import Alertmanager, Prometheus, Teacher
 from tests.kind.store import ObjectStore, root_keys
 
-RUN_S = 3600.0
+RUN_S = 1800.0
+ALONE_S = 300.0
+CLOSED_S = 120.0
+"""The keeper of records closes that of a run within about half a minute of its end."""
 
 
 @dataclass
@@ -74,13 +78,42 @@ class Lab:
 
     def parameters(self, *settings: str) -> dict[str, Any]:
         """Arguments of a run of the test's profile with other settings."""
-        return pipeline_arguments(load(str(PROFILE), settings), stores=STORES, profile=PROFILE.stem)
+        return run_arguments(load(str(PROFILE), settings))
 
     def start(self, package: Path, name: str, parameters: Mapping[str, Any] | None = None) -> str:
         """Start a run; it is ended with the tests if it still goes on then."""
         started = self.kubeflow.submit(package, name, {**(parameters or {}), "seed": self.seed})
         self.started.append(started)
         return started
+
+    def ended_badly(self, run: str, seconds: float) -> RunRecord:
+        """Wait for a run to fail, and for its record to be closed; returns the record."""
+        self.kubeflow.wait(run, seconds, wanted="FAILED")
+
+        def closed() -> RunRecord | None:
+            record = self.store.record(run)
+            return record if record.status != run_record.RUNNING else None
+
+        return wait_until(f"the record of {run} to be closed", closed, CLOSED_S * self.deployment.settings.patience, every=1)
+
+    def alone(self) -> None:
+        """Wait until no run at all is at work: what is ended from outside may still ask the teacher for a while.
+
+        Raises:
+            WaitError: Another run goes on, which nobody in these tests has started or which does not end.
+        """
+        going: list[str] = []
+
+        def none_left() -> bool:
+            going[:] = self.kubeflow.runs_at_work()
+            return not going
+
+        wait_until(
+            "all other runs to be over, whose replies would be on the bill",
+            none_left,
+            ALONE_S * self.deployment.settings.patience,
+            describe=lambda: f"at work: {', '.join(going)}",
+        )
 
     def end_runs(self) -> None:
         """End what still goes on: on a cluster that stays, it would go on for nothing."""
@@ -106,7 +139,8 @@ class Bill:
 
     @classmethod
     def of(cls, lab: Lab) -> Bill:
-        """As it stands now."""
+        """As it stands when no run is at work."""
+        lab.alone()
         replies = lab.store.replies()
         return cls(lab.teacher.paid(), len(replies), sorted(key for key, count in replies.items() if count > 1))
 

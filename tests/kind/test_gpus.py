@@ -35,7 +35,7 @@ def gpu_node(lab: Lab) -> Iterator[str]:
         kubectl.patch_status("node", name, [{"op": "remove", "path": path} for path in PATHS])
 
 
-def test_a_pod_that_asks_for_a_gpu_lands_on_the_node_that_has_one(lab: Lab, first_run: str, gpu_node: str) -> None:
+def test_a_pod_that_asks_for_a_gpu_lands_on_the_node_that_has_one(lab: Lab, gpu_node: str) -> None:
     package = lab.package("one-gpu", "cluster.pods.generation.gpus=1", NEW_WORK)
     run = lab.start(package, "one GPU")
 
@@ -61,13 +61,14 @@ def test_a_pod_that_asks_for_a_gpu_lands_on_the_node_that_has_one(lab: Lab, firs
 def test_a_run_that_could_never_get_its_gpus_is_refused_by_its_first_task(lab: Lab, gpu_node: str, gpus: int, words: list[str]) -> None:
     package = lab.package(f"{gpus}-gpus", f"cluster.pods.generation.gpus={gpus}")
     run = lab.start(package, f"{gpus} GPUs")
-    lab.kubeflow.wait(run, lab.run_seconds, wanted="FAILED")
+    record = lab.ended_badly(run, lab.run_seconds)
     pods = lab.kubeflow.pods(run, "preflight")
     assert len(pods) == 1, f"a refusal is no reason to try again: {pods}"
     said = lab.kubeflow.log(pods[0].name)
     assert all(word in said for word in words), said
-    assert set(lab.kubeflow.executed(run)) == {"preflight", "end-run"}, "something was begun in spite of the refusal"
-    assert lab.store.record(run).status == run_record.FAILED
+    assert set(lab.kubeflow.executed(run)) == {"preflight"}, "something was begun in spite of the refusal"
+    assert record.status == run_record.FAILED and record.failed_stage == "Preflight"
+    assert all(word in record.error for word in words), record.error
 
     wait_until(
         "the alert about the failed run",

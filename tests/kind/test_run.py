@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kind.commands import say, wait_until
+from tests.kind.commands import wait_until
+from tests.kind.expected import Tasks
+from tests.kind.kubeflow import PIPELINE
 from tests.kind.lab import Bill, Lab, probes_of_a_run
 
-LOOKS_OUTSIDE = {"preflight", "sources-version", "starting-point", "current-champion", "keep-results", "end-run"}
-"""Stages that look at the world, or write to it, in every run."""
-AFTER_THE_CHAMPION = {"evaluate-champion", "compare", "report", "publish"}
-"""Stages that have something new to do when the run before has made a champion."""
-WORK = {"collect-seeds", "collect-benchmarks", "base-model", "synthesize", "solve", "decontaminate", "sft", "evaluate", "sample",
-        "judge", "build-preferences", "tune", "gather"}  # fmt: skip
 MODELS = ("M0", "M1", "M2", "M2-control")
 
 
-def test_the_run_carried_out_every_stage(lab: Lab, first_run: str) -> None:
-    executed = lab.kubeflow.executed(first_run)
-    assert set(executed) >= WORK | LOOKS_OUTSIDE | AFTER_THE_CHAMPION, f"only these were carried out: {dict(executed)}"
+@pytest.fixture(scope="module")
+def expected(lab: Lab) -> Tasks:
+    """The tasks of the released package."""
+    return Tasks.of(lab.released())
+
+
+def test_the_run_carried_out_every_task(lab: Lab, first_run: str, expected: Tasks) -> None:
+    states = {path: task.state for path, task in lab.kubeflow.tasks(first_run).items()}
+    assert states == {task.path: "done" for task in expected.all}
+    missing = expected.stages - lab.kubeflow.executed(first_run)
+    assert not missing, f"of these stages there were too few pods: {dict(missing)}"
+
+
+def test_kubeflow_shows_pipeline_and_version(lab: Lab, first_run: str) -> None:
+    run = lab.kubeflow.call("look at a run", lambda client: client.get_run(first_run))
+    reference = run.pipeline_version_reference
+    pipeline = lab.kubeflow.call("look at a pipeline", lambda client: client.get_pipeline(reference.pipeline_id))
+    assert pipeline.display_name == PIPELINE and reference.pipeline_version_id
 
 
 def test_its_artifacts_are_in_the_store(lab: Lab, first_run: str) -> None:
@@ -74,23 +85,21 @@ def settled(lab: Lab, first_run: str) -> str:
     return run
 
 
-def test_a_second_run_does_none_of_the_work_again(lab: Lab, settled: str) -> None:
+def test_a_second_run_does_none_of_the_work_again(lab: Lab, settled: str, expected: Tasks) -> None:
     executed = set(lab.kubeflow.executed(settled))
-    assert not executed & WORK, f"carried out again, though nothing has changed: {sorted(executed & WORK)}"
-    assert executed <= LOOKS_OUTSIDE | AFTER_THE_CHAMPION
+    assert not executed & expected.work, f"carried out again, though nothing has changed: {sorted(executed & expected.work)}"
+    assert executed <= expected.outside | expected.after_champion
     assert lab.store.record(settled).usage.requests == 0
 
 
-def test_a_run_after_which_nothing_changes_is_served_from_the_cache_wholly(lab: Lab, settled: str) -> None:
+def test_a_run_after_which_nothing_changes_is_served_from_the_cache_wholly(lab: Lab, settled: str, expected: Tasks) -> None:
     """The second run did not move the champion, which would be a gain over itself: nothing at all is left to do for a third."""
     before, champion = Bill.of(lab), lab.store.champion()
     run = lab.start(lab.released(), "third")
     lab.kubeflow.wait(run, lab.run_seconds)
-    executed = lab.kubeflow.executed(run)
-    assert set(executed) == LOOKS_OUTSIDE, f"carried out: {dict(executed)}"
-    cached = lab.kubeflow.cached(run)
-    say(f"tasks from the cache: {cached}")
-    assert cached is None or cached >= len(WORK)
+    states = {path: task.state for path, task in lab.kubeflow.tasks(run).items()}
+    assert states == {task.path: "cached" if task.cached else "done" for task in expected.all}
+    assert set(lab.kubeflow.executed(run)) == expected.outside
     assert list(Bill.of(lab).problems_since(before, probes_of_a_run())) == []
     assert lab.store.champion() == champion
     assert list(lab.store.problems_of_record(run, MODELS)) == []
