@@ -163,8 +163,8 @@ class Deployment:
     @contextlib.contextmanager
     def without_drift(self) -> Iterator[None]:
         """Let the schedules' CronJob rest for a block: it may have begun with what Git held before a test changed that."""
-        self._drift(suspended=True)
         try:
+            self._drift(suspended=True)
             yield
         finally:
             self._drift(suspended=False)

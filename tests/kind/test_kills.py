@@ -13,9 +13,9 @@ from tests.kind.lab import Bill, Lab, probes_of_a_run
 from tests.kind.test_run import MODELS
 
 LONGER = ("sft.epochs=40", "sft.learning_rate=1e-5", "sampling.n=16", "sampling.chunk_size=4")
-"""A training that takes a minute rather than seconds, at a rate at which the student hardly moves in all its steps: one that learns for so
-long at the profile's rate solves every problem each time, and then there is nothing to prefer over anything. Of this one nearly every answer
-is wrong, as of its base model, and the teacher's solutions are what is preferred."""
+"""A training that takes a minute rather than seconds, at a rate at which the student hardly moves in all its steps. One that learns for so
+long at the profile's rate solves every problem each time, and then no answer is to be preferred. Of this one nearly every answer is
+wrong, as of its base model, and the teacher's solutions are preferred."""
 
 TRACES = {"sft": re.compile(r"/checkpoint-\d+/complete$"), "sample": re.compile(r"/\d{8}-4\.json$")}
 """Stage to what it leaves in the store of checkpoints while it works, and a killed one continues from."""

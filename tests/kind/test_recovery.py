@@ -1,4 +1,4 @@
-"""What is made good in a run or in the next one: half of a loop from the cache, a process that is killed; and a driver that fails for good."""
+"""What is made good: half of a loop from the cache, a process that is killed; and what is not: a driver that fails."""
 
 from __future__ import annotations
 
@@ -89,8 +89,9 @@ def test_a_run_with_a_task_that_was_made_good_is_recorded_as_succeeded(lab: Lab,
     assert again, f"no attempt was made good: {tasks}"
     assert all(tasks[path.format("Sample M1")].state == "cached" for path in (FIRST, LAST))
     assert list(lab.store.problems_of_record(made_good, MODELS)) == []
-    figures = lab.prometheus.query(f'tutorloop_run_failed{{run="{made_good}"}}')
-    assert all(series.value == 0 for series in figures) and lab.alertmanager.alerts("TutorLoopRunFailed") == []
+    wait_until("the end of the run in Prometheus", lambda: lab.prometheus.query(f'tutorloop_run_failed{{run="{made_good}"}}'), 120)
+    assert [series.value for series in lab.prometheus.query(f'tutorloop_run_failed{{run="{made_good}"}}')] == [0.0]
+    assert [labels for labels in lab.alertmanager.alerts("TutorLoopRunFailed") if labels.get("run") == made_good] == []
 
 
 def test_a_run_whose_driver_fails_is_recorded_as_failed_in_the_drivers_own_words(lab: Lab) -> None:

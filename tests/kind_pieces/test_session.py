@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,12 +14,19 @@ import yaml
 from pipelines.cluster import parse_cluster
 from pipelines.images import REPOSITORIES, Image, add_to_table, version
 from pipelines.parameters import load
+from tests.argo_workflow import ArgoWorkflow
 from tests.conftest import ROOT
 from tests.kind import lab as labs
-from tests.kind.deploy import PROFILE
+from tests.kind.cluster import Kubectl
+from tests.kind.commands import WaitError
+from tests.kind.deploy import PROFILE, Checkout, Deployment
+from tests.kind.kubeflow import Kubeflow
 from tests.kind.lab import Bill, probes_of_a_run
+from tests.kind.settings import Settings
 from tests.kind.test_gpus import NEW_WORK
 from tests.kind.test_kills import LONGER, TRACES
+from tests.kind.test_recovery import MEASURED_ANEW, SHARDS
+from tests.kind_pieces.conftest import Direct
 from tests.kind_pieces.programs import Programs
 
 
@@ -37,7 +45,7 @@ def test_all_tests_on_a_cluster_are_found_the_first_run_first(tmp_path: Path) ->
     status, output = pytest_of(tmp_path, "--collect-only", "tests/kind")
     assert status == 0, output
     modules = list(dict.fromkeys(line.split("::")[0] for line in output.splitlines() if "::" in line))
-    assert modules == [f"tests/kind/{name}.py" for name in ("test_run", "test_kills", "test_schedules", "test_gpus")]
+    assert modules == [f"tests/kind/{name}.py" for name in ("test_run", "test_kills", "test_recovery", "test_schedules", "test_gpus")]
 
 
 def test_a_cluster_that_does_not_come_up_is_told_its_logs_are_kept_and_it_is_removed(programs: Programs, tmp_path: Path) -> None:
@@ -65,6 +73,8 @@ def test_programs_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest
 def test_the_profile_and_its_variants_are_valid_and_the_pods_fit_four_cores() -> None:
     options = load(str(PROFILE), LONGER)
     assert options.sections["sft"]["epochs"] == 40
+    recovered = load(str(PROFILE), (SHARDS, MEASURED_ANEW))
+    assert recovered.sampling_shards == 2 and recovered.sections["evaluation"] != load(str(PROFILE), ()).sections["evaluation"]
     pods = parse_cluster(options.cluster).pods
     assert all(pod.cpu.endswith("m") and int(pod.cpu[:-1]) <= 250 for pod in (pods.training, pods.generation, pods.model, pods.teacher))
     one_gpu = load(str(PROFILE), ("cluster.pods.generation.gpus=1", NEW_WORK))
@@ -105,3 +115,22 @@ def test_a_package_of_the_profile_asks_for_the_gpus_that_are_set(tmp_path: Path)
 def test_a_bill_tells_what_was_paid_for_in_vain(after: Bill, words: list[str]) -> None:
     said = list(after.problems_since(Bill(100, 100, ()), 1))
     assert len(said) == len(words) and all(word in text for word, text in zip(words, said, strict=True))
+
+
+def lab_of(programs: Programs, folder: Path, *running: str) -> labs.Lab:
+    """A lab of a cluster on which these runs are at work."""
+    items = [ArgoWorkflow(run).object() for run in running]
+    programs.answers("get workflows.argoproj.io", out=json.dumps({"items": items}))
+    kubectl = Kubectl("lab")
+    deployment = Deployment(Checkout(folder), kubectl, Settings(patience=0.005))
+    return labs.Lab(deployment, folder, folder, Kubeflow(Direct("http://nowhere"), kubectl), None, None, None, None)  # type: ignore[arg-type]
+
+
+def test_a_bill_waits_for_runs_that_nobody_here_has_started(programs: Programs, tmp_path: Path) -> None:
+    with pytest.raises(WaitError, match="at work: of-a-schedule"):
+        lab_of(programs, tmp_path, "of-a-schedule").alone()
+
+
+def test_with_no_run_at_work_a_bill_is_taken(programs: Programs, tmp_path: Path) -> None:
+    lab_of(programs, tmp_path).alone()
+    assert "completed!=true" in programs.calls()[-1]
