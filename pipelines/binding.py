@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,11 @@ Spec = dict[str, Any]
 def bind(spec: Spec, values: Mapping[str, Any]) -> None:
     """Replace parameters of the pipeline by constants, in place.
 
-    The first view of the graph is all that can name them: what lies deeper names the inputs of its own layer.
+    The first view of the graph is all that can name them: what lies deeper names the inputs of its own layer. A cache finds what it found
+    before, since its keys hold the values that a task gets and not where they are from.
 
     Args:
-        spec: Pipeline specification; not a loop in its first view, whose items KFP wants as a parameter or as text.
+        spec: Pipeline specification.
         values: Parameter name to value, as protobuf has it (numbers with a fraction).
 
     Raises:
@@ -24,10 +26,16 @@ def bind(spec: Spec, values: Mapping[str, Any]) -> None:
     for name in values:
         del inputs[name]
     for task in spec["root"]["dag"]["tasks"].values():
-        for source in task.get("inputs", {}).get("parameters", {}).values():
+        sources = task.get("inputs", {}).get("parameters", {})
+        for source in sources.values():
             if (name := source.get("componentInputParameter")) in values:
-                source.clear()
+                del source["componentInputParameter"]
                 source["runtimeValue"] = {"constant": values[name]}
+        # A driver takes a loop over a constant input; KFP on one machine looks for it among the parameters of the pipeline.
+        items = task.get("parameterIterator", {}).get("items", {})
+        looped = sources.get(items.get("inputParameter"), {})
+        if "runtimeValue" in looped:
+            task["parameterIterator"]["items"] = {"raw": json.dumps(looped["runtimeValue"]["constant"])}
 
 
 def bound(spec: Spec, name: str) -> Any:

@@ -26,9 +26,10 @@ def report(
     from pathlib import Path
 
     from components.core.stage import stage_run
+    from components.report.changes import changes
     from components.report.stage import run
 
     with stage_run("report", records=records):
-        made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path))
+        made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path), changes(records))
         html.metadata["headline"] = made.verdict.headline
         summary.metadata["schema"] = made.schema

@@ -1,6 +1,7 @@
 """What a person compares between runs, as numbers with names: Kubeflow shows them side by side (*Compare runs*).
 
-It sorts the rows by name, so that the names begin with what comes first: accuracy, then cost, gain, hours, rows.
+It sorts the rows by the number of runs that have them, then by name (its ``CompareUtils.ts``), so that the names begin with what comes
+first: accuracy, then cost, gain, hours, rows.
 """
 
 from __future__ import annotations

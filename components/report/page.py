@@ -15,6 +15,7 @@ from components.report.rounds import rounds_left_out
 from components.report.run_views import (
     counts,
     facts,
+    flatten,
     flow,
     lineage_groups,
     option_groups,
@@ -99,6 +100,7 @@ def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[s
         "comparisons": comparisons(decision),
         "lineage": lineage_groups(tasks),
         "options": option_groups(tasks),
+        "changed": flatten(summary.changed),
     }
     return environment().get_template("report.html").render(context)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from components.core.errors import InputError
 from components.core.records import StageRecord, read_records
+from components.core.redaction import redact
 from components.core.whole_files import write_whole
 from components.report.figures import headline_figures
 from components.report.page import render
@@ -16,7 +18,7 @@ from components.report.summary import Summary, summarise
 from components.report.verdict import judge_run
 
 
-def run(ledger: Path, decision: Path | None, html: Path, summary: Path) -> Summary:
+def run(ledger: Path, decision: Path | None, html: Path, summary: Path, changed: Mapping[str, Any] | None = None) -> Summary:
     """Write page and summary.
 
     Args:
@@ -24,6 +26,7 @@ def run(ledger: Path, decision: Path | None, html: Path, summary: Path) -> Summa
         decision: JSON of the promotion decision; None or an empty file when there is none.
         html: Where the page goes.
         summary: Where the JSON summary goes.
+        changed: What the run does differently from its profile (:func:`components.report.changes.changes`); None for nothing.
 
     Returns:
         The summary.
@@ -34,7 +37,7 @@ def run(ledger: Path, decision: Path | None, html: Path, summary: Path) -> Summa
     records = list(read_records(ledger, StageRecord))
     judged = _read_decision(decision) if decision is not None else None
     made = summarise(records, judged, judge_run(records, judged))
-    made = msgspec.structs.replace(made, figures=headline_figures(records, made))
+    made = msgspec.structs.replace(made, figures=headline_figures(records, made), changed=redact(dict(changed or {})))
     write_whole(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
     write_whole(html, render(records, made, judged).encode())
     return made

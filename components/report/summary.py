@@ -74,6 +74,8 @@ class Summary(Record, frozen=True, kw_only=True):
     """The promotion decision; None when there is none."""
     figures: dict[str, float] = {}
     """What a person compares between runs, by name (``components.report.figures``)."""
+    changed: dict[str, Any] = {}
+    """What the run does differently from its profile, by dotted name of the option."""
 
 
 def summarise_models(records: Sequence[StageRecord]) -> list[ModelSummary]:

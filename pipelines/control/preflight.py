@@ -17,7 +17,7 @@ from components.preference_tuning.options import TuningOptions
 from components.sft.options import SFTOptions
 from components.student.spread import spread_of
 from components.teacher.preflight import Services, check_services
-from pipelines import run_record
+from pipelines import parameters, run_record
 from pipelines.cluster import TRAINING_TASKS, ClusterOptions, parse_cluster
 from pipelines.control import kubernetes_checks
 from pipelines.control.kubernetes_checks import TrainingPlan
@@ -55,8 +55,11 @@ def run(given: Mapping[str, Any]) -> None:
         links=run_record.links_of(run_record.run_name()),
     )
     # First of all: what follows may fail, and its failure belongs into the record.
-    run_record.begin(record, run_record.folder_of(str(given["records"])))
+    folder = run_record.folder_of(str(given["records"]))
+    run_record.begin(record, folder)
     options = check_parameters(given)
+    changed = parameters.changed(options, record.profile)
+    run_record.write(msgspec.structs.replace(run_record.read(folder), changed=changed), folder)
     cluster = parse_cluster(given["cluster"])
     trainings = training_plans(options, cluster, given["launchers"])
     if any(plan.nodes > 1 for plan in trainings) and not is_remote(str(given["checkpoints"])):

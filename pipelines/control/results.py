@@ -11,7 +11,7 @@ import msgspec
 from components.core.records import StageRecord, read_records
 from components.core.store import open_store
 from components.core.task_records import read_record
-from pipelines import parameters, run_record
+from pipelines import run_record
 
 FILES = {"html": "report.html", "summary": "report.json", "ledger": "ledger.jsonl", "decision": "decision.json", "card": "card.json"}
 """Results of a run, and their names in its record."""
@@ -49,18 +49,16 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
         store.upload(Path(results[name].path), file)
     rows = [*read_records(results["ledger"].path, StageRecord), *map(read_record, references)]
     record = run_record.from_ledger(run_record.read(folder), rows)
-    options = parameters.check({**record.parameters["sections"], "seed": record.parameters["seed"]})
-    changed = parameters.changed(options, record.profile)
     promotion = msgspec.json.decode(Path(results["decision"].path).read_bytes())
     outputs = {name: result.uri for name, result in results.items()} | {"model": str(results["card"].metadata.get("model", ""))}
-    run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs, changed=changed), folder)
+    run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs), folder)
     run_record.finish(folder, succeeded=True)
     summary = msgspec.json.decode(Path(results["summary"].path).read_bytes())
     figures: dict[str, Any] = summary["figures"]
     told = {"headline": summary["verdict"]["headline"], "record": folder}
-    return figures | told | {f"set {name}": _shown(value) for name, value in changed.items()}
+    return figures | told | {f"set {name}": _shown(value) for name, value in record.changed.items()}
 
 
 def _shown(value: Any) -> Any:
-    """As Kubeflow takes it: a number or a text."""
-    return value if isinstance(value, str | float | int) else msgspec.json.encode(value).decode()
+    """As Kubeflow takes it: a number or a text; of yes and no it would make 1 and 0."""
+    return value if isinstance(value, str | float | int) and not isinstance(value, bool) else msgspec.json.encode(value).decode()

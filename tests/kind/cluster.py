@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from tests.kind import node_images
 from tests.kind.commands import CommandError, run, say
 
 TWO_NODES = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}
@@ -133,11 +134,18 @@ class Kind:
         run(["kind", "export", "kubeconfig", "--name", self.name, "--kubeconfig", str(self.kubeconfig)], seconds=60)
 
     def load_images(self, references: Sequence[str], *, seconds: float = 1200) -> None:
-        """Bring images of this machine's docker into every node."""
+        """Bring those images of this machine's docker into every node that are new there."""
+        if not (references := node_images.new(node_images.of_docker(references), node_images.held(self.name))):
+            say("every node has our images")
+            return
         run(["kind", "load", "docker-image", "--name", self.name, *references], seconds=seconds)
 
     def load_archive(self, archive: Path, *, seconds: float = 1200) -> None:
-        """Bring the images of a tarball into every node."""
+        """Bring the images of a tarball into every node, unless they are there."""
+        images = node_images.of_archive(archive)
+        if images and not node_images.new(images, node_images.held(self.name)):
+            say(f"every node has the images of {archive.name}")
+            return
         run(["kind", "load", "image-archive", "--name", self.name, str(archive)], seconds=seconds)
 
     def delete(self) -> None:

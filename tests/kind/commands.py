@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the repository. Not that of tests/conftest.py, which needs pytest: `python -m tests.kind.images` does without."""
 SHOWN = 6_000
 """Characters of a command's output in an error."""
 _started = time.monotonic()

@@ -18,7 +18,7 @@ from tests.kind.lab import Lab, opened
 from tests.kind.settings import Settings
 
 _LIMIT_S = 4 * 3600
-ORDER = ("test_run", "test_kills", "test_recovery", "test_schedules", "test_gpus")
+ORDER = ("test_run", "test_accidents", "test_kills", "test_schedules", "test_gpus")
 _clusters: list[tuple[Kubectl, Settings]] = []
 """What a failure is diagnosed on; empty until there is a cluster."""
 
@@ -109,10 +109,9 @@ def lab(settings: Settings, kubectl: Kubectl, table: Path, tmp_path_factory: pyt
     """The overlay on the cluster, with everything up and Kubeflow in agreement with the schedules."""
     checkout = Checkout.make(tmp_path_factory.mktemp("git"))
     checkout.release(table)
-    checkout.rest()
     deployment = Deployment(checkout, kubectl, settings)
     deployment.all()
-    with deployment.without_drift(), opened(deployment, table, tmp_path_factory.mktemp("packages")) as lab:
+    with opened(deployment, table, tmp_path_factory.mktemp("packages")) as lab:
         yield lab
 
 

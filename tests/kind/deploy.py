@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.conftest import ROOT
 from tests.kind.cluster import Kubectl
-from tests.kind.commands import CommandError, WaitError, run, say, wait_until
+from tests.kind.commands import ROOT, CommandError, WaitError, run, say, wait_until
 from tests.kind.images import put_mirror
 from tests.kind.settings import Settings
 
@@ -24,7 +20,6 @@ PROFILE = Path(__file__).with_name("kind.yaml")
 IMAGES = ("agents", "trainer", "offline-teacher", "sync")
 LAYERS = ("crds", "platform", "pipelines", "schedules")
 NAMESPACES = ("tutorloop", "kubeflow")
-DRIFT = "tutorloop-sync-drift"
 ROLLOUTS = ("statefulset", "deployment")
 
 
@@ -64,11 +59,6 @@ class Checkout:
         profile = self.folder.parent / "tiny.yaml"
         shutil.copyfile(PROFILE, profile)
         run([*TUTORLOOP, "release", str(self.overlay), "--profile", str(profile), "--images", str(table)], seconds=300)
-
-    def rest(self) -> None:
-        """Let no schedule that is shipped fire: its run would be paid for by the teacher whose bill is looked at."""
-        for path in (self.folder / "components" / "schedules").glob("orca-math-*.yaml"):
-            path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"enabled": False}, sort_keys=False))
 
     def build(self, layer: str) -> str:
         """Build a layer of the overlay; remote bases come from KFP_MANIFESTS where that is set.
@@ -159,24 +149,6 @@ class Deployment:
     def schedules(self) -> None:
         """Apply the schedules, and wait until Kubeflow agrees with them."""
         self.layer("schedules", "tutorloop", jobs=("tutorloop-sync",))
-
-    @contextlib.contextmanager
-    def without_drift(self) -> Iterator[None]:
-        """Let the schedules' CronJob rest for a block: it may have begun with what Git held before a test changed that."""
-        try:
-            self._drift(suspended=True)
-            yield
-        finally:
-            self._drift(suspended=False)
-
-    def _drift(self, *, suspended: bool) -> None:
-        patch = json.dumps({"spec": {"suspend": suspended}})
-        self.kubectl("patch", "cronjob", DRIFT, "--namespace", "tutorloop", "--type", "merge", "--patch", patch)
-        if suspended:
-            wait_until("the CronJob's last job to be over", self._no_drift_job, self._patient(500))
-
-    def _no_drift_job(self) -> bool:
-        return not self.kubectl.get("cronjob", "tutorloop", name=DRIFT).get("status", {}).get("active")
 
     def _build(self, layer: str) -> str:
         say(f"building {layer}")

@@ -16,9 +16,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.images import REPOSITORIES
-
-OURS = tuple(REPOSITORIES.values())
+OURS = re.compile(r"(^|/)tutorloop/[a-z-]+-python(@.*|:[^/]*)?$")
+"""Not read in pipelines/images.py: this runs on a machine that has nothing of ours installed."""
 IMAGE_VARIABLES = re.compile(r"^V2_(DRIVER|LAUNCHER)_IMAGE$")
 """KFP's API server names the images of drivers and launchers so."""
 IMAGE_ARGUMENTS = ("--executor-image",)
@@ -28,7 +27,7 @@ IMAGE_ARGUMENTS = ("--executor-image",)
 def images_of(resources: Iterable[Any]) -> list[str]:
     """All images that resources name and that are not ours, sorted."""
     found = {image for resource in resources for image in _walk(resource)}
-    return sorted(image for image in found if not _is_ours(image))
+    return sorted(image for image in found if not OURS.search(image))
 
 
 def _walk(value: Any) -> Iterator[str]:
@@ -46,11 +45,6 @@ def _walk(value: Any) -> Iterator[str]:
             yield value["value"]
         for item in value.values():
             yield from _walk(item)
-
-
-def _is_ours(image: str) -> bool:
-    repository = re.sub(r"(@.*|:[^/]*)$", "", image)
-    return any(repository == name or repository.endswith(f"/{name}") for name in OURS)
 
 
 def full_name(image: str) -> str:

@@ -8,42 +8,35 @@ Read in the sources of KFP at tag 2.17.0: an executor's pod has the label of its
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.kubeflow.calls import KubeflowError, UnreachableError
+from pipelines.kubeflow.calls import UnreachableError
 from pipelines.kubeflow.client import Kubeflow as Client
-from pipelines.kubeflow.cluster_api import ClusterError
-from pipelines.kubeflow.explain import Failure, failures
-from pipelines.kubeflow.following import events
+from pipelines.kubeflow.explain import failures
 from pipelines.kubeflow.submitting import submit
-from pipelines.kubeflow.workflow import ENDED as WORKFLOW_ENDED
-from pipelines.kubeflow.workflow import RUN_LABEL, Task, Workflow, phase_of
 from tests.kind.cluster import Kubectl
-from tests.kind.commands import CommandError, WaitError, say, wait_until
+from tests.kind.commands import CommandError, WaitError, say
 from tests.kind.deploy import troubles_of
-from tests.kind.expected import STAGE_LABEL
 from tests.kind.forward import Address
-from tests.kind.workflows import ClusterUnderTest
+from tests.kind.watching import PodWatch
 
 T = TypeVar("T")
 STATES = ("PENDING", "RUNNING", "SUCCEEDED", "SKIPPED", "FAILED", "CANCELING", "CANCELED", "PAUSED")
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 NAMESPACE = "kubeflow"
+RUN_LABEL = "pipeline/runid"
+STAGE_LABEL = "tutorloop.dev/stage"
 PIPELINE = "orca-math-kind"
-"""What the tests' runs are runs of in the UI; not what a schedule runs, which would take the tests' newest package at its next firing."""
-WORKFLOWS = "workflows.argoproj.io"
+"""What runs of the tests are shown as runs of: never the pipeline that a schedule runs, whose newest version it takes."""
 AGAIN_S = 120.0
-QUIET_S = 5.0
-"""While nothing happens in a run, whether its time is over is looked at so often."""
-REPORT_S = 120.0
-"""Kubeflow hears of the end of a workflow from its agent, a little later."""
-LOG_LINES = 200
+CALL_S = 10.0
+QUIET_S = 3.0
+"""No pod has changed for so long: the run may be at its end."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +44,9 @@ class Pod:
     """The pod of an attempt at a task.
 
     Attributes:
-        name: Its name; Argo makes a pod that was deleted anew under the same one.
-        uid: Tells it from all others.
-        stage: Of the task.
+        name: Its name. Argo can give a pod that takes the place of a deleted one the same (its node is the same).
+        uid: Its own, which no other pod ever has.
+        stage: Of the task; empty for a driver.
         phase: ``Pending``, ``Running``, ``Succeeded`` or ``Failed``.
         node: Where it runs; empty before that is decided.
     """
@@ -63,6 +56,18 @@ class Pod:
     stage: str
     phase: str
     node: str
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Pod:
+        """As the Kubernetes API has it."""
+        metadata = item["metadata"]
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            stage=metadata.get("labels", {}).get(STAGE_LABEL, ""),
+            phase=item.get("status", {}).get("phase", "Pending"),
+            node=item["spec"].get("nodeName", ""),
+        )
 
 
 class Kubeflow:
@@ -90,21 +95,15 @@ class Kubeflow:
             CommandError: The API refuses, or nobody answers.
         """
         import kfp
-
-        return self._again(what, lambda: ask(kfp.Client(host=self._forward.url(), namespace=NAMESPACE)))
-
-    def _again(self, what: str, ask: Callable[[], T]) -> T:
         import kfp_server_api
         import urllib3
 
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                return ask()
+                return ask(kfp.Client(host=self._forward.url(), namespace=NAMESPACE))
             except kfp_server_api.ApiException as error:
                 failure, lasting = f"{error.status}: {error.body or error.reason}", bool(error.status) and error.status < 500
-            except KubeflowError as error:
-                failure, lasting = str(error), not isinstance(error, UnreachableError)
             except (urllib3.exceptions.HTTPError, OSError, TimeoutError, RuntimeError) as error:
                 failure, lasting = f"{type(error).__name__}: {error}", False
             if lasting or time.monotonic() > deadline:
@@ -113,7 +112,7 @@ class Kubeflow:
             time.sleep(2)
 
     def submit(self, package: Path, name: str, parameters: Mapping[str, Any] | None = None, *, experiment: str = "kind") -> str:
-        """Start a run of a compiled package, as a version of the pipeline :data:`PIPELINE`.
+        """Start a run of a compiled package as ``tutorloop submit`` does, so that Kubeflow shows its pipeline and version.
 
         Args:
             package: The package.
@@ -124,12 +123,17 @@ class Kubeflow:
         Returns:
             The run's id.
         """
-
-        def start() -> str:
-            client = Client(self._forward.url(), patience_s=self._patience / 4)
-            return submit(client, package, pipeline=PIPELINE, name=name, experiment=experiment, parameters=parameters)
-
-        run = self._again(f"start the run {name}", start)
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                client = Client(self._forward.url(), patience_s=CALL_S)
+                run = submit(client, package, pipeline=PIPELINE, name=name, experiment=experiment, parameters=parameters)
+                break
+            except UnreachableError as error:
+                if time.monotonic() > deadline:
+                    raise CommandError(f"Kubeflow: cannot start the run {name}: {error}") from error
+                # The forwarded port may be what is away.
+                self._forward.again()
         say(f"run {name}: {run}")
         return run
 
@@ -138,66 +142,43 @@ class Kubeflow:
         answer = self.call("look at a run", lambda client: client.get_run(run))
         return str(answer.state or "PENDING")
 
+    def shown(self, run: str) -> tuple[str, str]:
+        """Names of the pipeline and of the version that a run is shown as a run of; empty where Kubeflow knows none."""
+
+        def ask(client: Any) -> tuple[str, str]:
+            reference = client.get_run(run).pipeline_version_reference
+            if reference is None or not reference.pipeline_version_id:
+                return "", ""
+            version = client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+            return str(client.get_pipeline(reference.pipeline_id).display_name), str(version.display_name)
+
+        return self.call("look up the pipeline of a run", ask)
+
     def wait(self, run: str, seconds: float, *, wanted: str = "SUCCEEDED") -> None:
         """Watch a run to its end.
 
         Raises:
             WaitError: It ended otherwise, or not in time; says which tasks failed, and what their pods said last.
         """
-        known: dict[str, tuple[str, int]] = {}
         say(f"waiting for the run {run} to be {wanted} (at most {seconds:g} s)")
-        for workflow in self.follow(run, seconds):
-            for task in workflow.tasks():
-                if known.get(task.path) != (task.state, task.attempts):
-                    known[task.path] = (task.state, task.attempts)
-                    say(f"{task.state}: {task.path} ({workflow.progress[0]} pods are done)")
-        state = wait_until("Kubeflow's word on how the run ended", lambda: found if (found := self.state(run)) in ENDED else None, REPORT_S)
-        if state != wanted:
-            raise WaitError(f"the run {run} ended as {state}, not {wanted}\n{self.describe(run)}")
-
-    def follow(self, run: str, seconds: float) -> Iterator[Workflow]:
-        """The workflow of a run whenever it has changed, until it is at its end.
-
-        Raises:
-            WaitError: It is not at its end in time, or was deleted; says which tasks failed or wait.
-        """
-        deadline = time.monotonic() + seconds
-        try:
-            for event in events(self._cluster, f"{RUN_LABEL}={run}", patience_s=self._patience, watch_s=QUIET_S):
-                if event.kind in ("found", "changed"):
-                    yield Workflow(event.workflow)
-                    if phase_of(event.workflow) in WORKFLOW_ENDED:
+        deadline, seen = time.monotonic() + seconds, dict[str, str]()
+        with PodWatch(self._kubectl, NAMESPACE, f"{RUN_LABEL}={run}") as watch:
+            while True:
+                if item := watch.next(min(QUIET_S, max(deadline - time.monotonic(), 0.0))):
+                    self._report(Pod.of(item), seen)
+                else:
+                    state = self.state(run)
+                    if state == wanted:
                         return
-                elif event.kind == "gone":
-                    raise WaitError(f"the workflow of the run {run} was deleted")
-                if time.monotonic() > deadline:
-                    raise WaitError(f"in {seconds:g} s: the run {run} is not at its end\nas things stand:\n{self.describe(run)}")
-        except ClusterError as error:
-            raise CommandError(f"the run {run} cannot be followed: {error}") from error
+                    if state in ENDED:
+                        raise WaitError(f"the run {run} ended as {state}, not {wanted}\n{self.describe(run)}")
+                if time.monotonic() >= deadline:
+                    raise WaitError(f"in {seconds:g} s: the run {run} is not {wanted}\n{self.describe(run)}")
 
-    @functools.cached_property
-    def _cluster(self) -> ClusterUnderTest:
-        return ClusterUnderTest(self._kubectl, NAMESPACE)
-
-    def workflow(self, run: str) -> Any:
-        """The workflow of a run, as it is now.
-
-        Raises:
-            CommandError: There is none.
-        """
-        found = self._kubectl.get(WORKFLOWS, NAMESPACE, labels=f"{RUN_LABEL}={run}")
-        if not found:
-            raise CommandError(f"the run {run} has no workflow")
-        return found[0]
-
-    def tasks(self, run: str) -> dict[str, Task]:
-        """The tasks that a run has come to, by their paths; those from the cache too."""
-        return {task.path: task for task in Workflow(self.workflow(run)).tasks()}
-
-    def runs_at_work(self) -> list[str]:
-        """Ids of all runs that are at work, whoever started them."""
-        going = self._kubectl.get(WORKFLOWS, NAMESPACE, labels="workflows.argoproj.io/completed!=true")
-        return sorted({item["metadata"].get("labels", {}).get(RUN_LABEL, item["metadata"]["name"]) for item in going})
+    def _report(self, pod: Pod, seen: dict[str, str]) -> None:
+        if seen.get(pod.uid) != pod.phase and (pod.stage or pod.phase == "Failed"):
+            say(f"{pod.stage or 'a driver'} {pod.phase.lower()} ({pod.name})")
+        seen[pod.uid] = pod.phase
 
     def terminate(self, run: str) -> None:
         """Let Kubeflow end a run."""
@@ -211,46 +192,52 @@ class Kubeflow:
             stage: Only those of this stage.
         """
         selector = f"{RUN_LABEL}={run},{STAGE_LABEL}" + (f"={stage}" if stage else "")
-        return [
-            Pod(
-                name=item["metadata"]["name"],
-                uid=item["metadata"]["uid"],
-                stage=item["metadata"]["labels"][STAGE_LABEL],
-                phase=item.get("status", {}).get("phase", "Pending"),
-                node=item["spec"].get("nodeName", ""),
-            )
-            for item in self._kubectl.get("pods", NAMESPACE, labels=selector)
-        ]
+        return [Pod.of(item) for item in self._kubectl.get("pods", NAMESPACE, labels=selector)]
+
+    def preflights(self) -> set[str]:
+        """UIDs of the preflights of all runs, also of those that somebody else has started."""
+        return {Pod.of(item).uid for item in self._kubectl.get("pods", NAMESPACE, labels=f"{RUN_LABEL},{STAGE_LABEL}=preflight")}
+
+    def at_work(self) -> set[str]:
+        """Ids of all runs that go on, also of those that somebody else has started."""
+        unfinished = f"{RUN_LABEL},workflows.argoproj.io/completed!=true"
+        return {item["metadata"]["labels"][RUN_LABEL] for item in self._kubectl.get("workflows.argoproj.io", NAMESPACE, labels=unfinished)}
 
     def executed(self, run: str) -> Counter[str]:
         """Stages that a run has carried out, and how many pods that took; what came from the cache is not among them."""
         return Counter(pod.stage for pod in self.pods(run))
 
-    def log(self, pod: str, *, lines: int = LOG_LINES) -> str:
-        """The end of what a task or a driver said."""
+    def cached(self, run: str) -> int | None:
+        """How many tasks were served from the cache; None where Kubeflow tells nothing about tasks.
+
+        Of such a task Argo skips the node ``executor`` below the task's own. The API gives no node its parent, so that it does not say
+        which tasks these are; :meth:`executed` says which they are not.
+        """
+        answer = self.call("look at a run", lambda client: client.get_run(run))
+        tasks = answer.run_details.task_details if answer.run_details else None
+        if not tasks:
+            return None
+        return len([task for task in tasks if task.display_name == "executor" and str(task.state) == "SKIPPED"])
+
+    def log(self, pod: str, *, lines: int = 40) -> str:
+        """The end of what a task said."""
         return self._kubectl("logs", pod, "--namespace", NAMESPACE, "--container", "main", "--tail", str(lines), quiet=True)
 
-    def failures(self, run: str) -> list[Failure]:
-        """What went wrong in a run, drivers too, with their last words."""
-
-        def log_of(pod: str) -> str:
-            with contextlib.suppress(CommandError):
-                return self.log(pod)
-            return ""
-
-        return failures(self.workflow(run), log_of)
-
     def describe(self, run: str) -> str:
-        """What is known about a run's tasks that are not well."""
-        try:
-            lines = [str(failure) for failure in self.failures(run)]
-        except CommandError as error:
-            lines = [f"(why it failed cannot be told: {str(error).splitlines()[0]})"]
-        try:
-            pods = self._kubectl.get("pods", NAMESPACE, labels=f"{RUN_LABEL}={run}")
-        except CommandError as error:
-            pods, lines = [], [*lines, f"(its pods cannot be listed: {str(error).splitlines()[0]})"]
-        for pod in pods:
-            if pod.get("status", {}).get("phase") == "Pending":
-                lines += [f"{pod['metadata']['name']} is Pending", *troubles_of(pod)]
-        return "\n".join(lines) or "no task or driver has failed or waits for a node"
+        """What went wrong in a run, with the last words of tasks and drivers that failed, and which tasks wait for what."""
+        lines = []
+        for workflow in self._kubectl.get("workflows.argoproj.io", NAMESPACE, labels=f"{RUN_LABEL}={run}"):
+            lines += [str(failure) for failure in failures(workflow, self._last_words)]
+        for pod in self.pods(run):
+            if pod.phase == "Pending":
+                lines.append(f"{pod.stage}: {pod.name} is Pending\n{self._pending(pod.name)}")
+        return "\n".join(lines) or "nothing has failed, and no task waits for a node (kubectl get pods -l pipeline/runid)"
+
+    def _last_words(self, pod: str) -> str:
+        # The pod of a lost node has no log any more.
+        with contextlib.suppress(CommandError):
+            return self.log(pod)
+        return ""
+
+    def _pending(self, pod: str) -> str:
+        return "\n".join(troubles_of(self._kubectl.get("pod", NAMESPACE, name=pod)))

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import run_record
-from pipelines.parameters import load, run_arguments
-from pipelines.run_record import RunRecord
+from pipelines.parameters import load
+from pipelines.submission import changed
 from tests.kind.commands import run, say, wait_until
 from tests.kind.deploy import PROFILE, TUTORLOOP, Deployment
 from tests.kind.forward import Forward
@@ -19,10 +18,7 @@ from tests.kind.kubeflow import ENDED, Kubeflow
 from tests.kind.services import Alertmanager, Prometheus, Teacher
 from tests.kind.store import ObjectStore, root_keys
 
-RUN_S = 1800.0
-ALONE_S = 300.0
-CLOSED_S = 120.0
-"""The keeper of records closes that of a run within about half a minute of its end."""
+RUN_S = 3600.0
 
 
 @dataclass
@@ -77,43 +73,20 @@ class Lab:
         return package
 
     def parameters(self, *settings: str) -> dict[str, Any]:
-        """Arguments of a run of the test's profile with other settings."""
-        return run_arguments(load(str(PROFILE), settings))
+        """What a run of the released package is given so that it has other settings of the test's profile."""
+        return changed(str(PROFILE), settings)
 
     def start(self, package: Path, name: str, parameters: Mapping[str, Any] | None = None) -> str:
-        """Start a run; it is ended with the tests if it still goes on then."""
-        started = self.kubeflow.submit(package, name, {**(parameters or {}), "seed": self.seed})
+        """Start a run; it is ended with the tests if it still goes on then.
+
+        Args:
+            package: Compiled.
+            name: Shown for the run.
+            parameters: What differs from the package's defaults; the seed is the tests' own unless it is among them.
+        """
+        started = self.kubeflow.submit(package, name, {"seed": self.seed, **(parameters or {})})
         self.started.append(started)
         return started
-
-    def ended_badly(self, run: str, seconds: float) -> RunRecord:
-        """Wait for a run to fail, and for its record to be closed; returns the record."""
-        self.kubeflow.wait(run, seconds, wanted="FAILED")
-
-        def closed() -> RunRecord | None:
-            record = self.store.record(run)
-            return record if record.status != run_record.RUNNING else None
-
-        return wait_until(f"the record of {run} to be closed", closed, CLOSED_S * self.deployment.settings.patience, every=1)
-
-    def alone(self) -> None:
-        """Wait until no run at all is at work: what is ended from outside may still ask the teacher for a while.
-
-        Raises:
-            WaitError: Another run goes on, which nobody in these tests has started or which does not end.
-        """
-        going: list[str] = []
-
-        def none_left() -> bool:
-            going[:] = self.kubeflow.runs_at_work()
-            return not going
-
-        wait_until(
-            "all other runs to be over, whose replies would be on the bill",
-            none_left,
-            ALONE_S * self.deployment.settings.patience,
-            describe=lambda: f"at work: {', '.join(going)}",
-        )
 
     def end_runs(self) -> None:
         """End what still goes on: on a cluster that stays, it would go on for nothing."""
@@ -127,36 +100,49 @@ class Lab:
 class Bill:
     """What the teacher was paid for, and what of it is kept.
 
+    The teacher counts the replies of all runs, those of a schedule too: a bill is written when no run is at work, so that all that
+    was paid for has come to the store, and knows how many preflights there were, whoever started them.
+
     Attributes:
         paid: Replies that were paid for.
         kept: Requests whose reply is kept.
         twice: Requests whose reply is kept more than once, so that it was asked for again.
+        preflights: UIDs of the preflights so far.
     """
 
     paid: int
     kept: int
     twice: Sequence[str]
+    preflights: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, lab: Lab) -> Bill:
-        """As it stands when no run is at work."""
-        lab.alone()
+        """As it stands when no run is at work.
+
+        Raises:
+            WaitError: Some run goes on for too long; says which.
+        """
+        wait_until(
+            "no run to be at work", lambda: not lab.kubeflow.at_work(), lab.run_seconds, describe=lambda: str(lab.kubeflow.at_work())
+        )
         replies = lab.store.replies()
-        return cls(lab.teacher.paid(), len(replies), sorted(key for key, count in replies.items() if count > 1))
+        twice = sorted(key for key, count in replies.items() if count > 1)
+        return cls(lab.teacher.paid(), len(replies), twice, frozenset(lab.kubeflow.preflights()))
 
     def problems_since(self, before: Bill, probes: int) -> Iterator[str]:
         """What was paid for and not kept, or kept twice, in sentences.
 
         Args:
             before: An earlier bill.
-            probes: Requests of preflights in between, which keep nothing.
+            probes: Requests of one preflight, which keeps nothing.
         """
-        paid, kept = self.paid - before.paid - probes, self.kept - before.kept
-        say(f"the teacher: {paid} replies paid for and {kept} kept, besides {probes} of preflights")
+        asked = probes * len(self.preflights - before.preflights)
+        paid, kept = self.paid - before.paid - asked, self.kept - before.kept
+        say(f"the teacher: {paid} replies paid for and {kept} kept, besides {asked} of preflights")
         if paid != kept:
             yield f"{paid} replies were paid for, and {kept} of them are new in the store"
-        if self.twice:
-            yield f"{len(self.twice)} requests were paid for twice: {', '.join(self.twice[:3])} ..."
+        if new := sorted(set(self.twice) - set(before.twice)):
+            yield f"{len(new)} requests were paid for twice: {', '.join(new[:3])} ..."
         if kept < 0:
             yield "replies that were paid for are gone from the store"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.kind.commands import ROOT
 
 NODE_IMAGES = ("kindest/node:v1.33.12", "kindest/node:v1.36.1")
 """Oldest and newest Kubernetes that KFP 2.17 is tested on, as kind v0.32.0 has them."""

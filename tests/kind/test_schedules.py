@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -63,25 +61,9 @@ def merged(lab: Lab, schedule: dict[str, Any] | None) -> None:
 
 
 @pytest.fixture(scope="module")
-def fired(lab: Lab) -> Iterator[tuple[Any, str]]:
+def fired(lab: Lab) -> tuple[Any, str]:
     """The recurring run as it was declared first, and a run that it has started and that still goes on."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(over, lab)
-        merged(lab, declared(lab))
-        yield running(lab)
-
-
-def over(lab: Lab) -> None:
-    """Nothing that is left of the schedule asks the teacher any more, also when a test has failed."""
-    left = recurring(lab)
-    merged(lab, None)
-    for run in left:
-        lab.started += [found for found in runs_of(lab, run.recurring_run_id) if found not in lab.started]
-    lab.end_runs()
-
-
-def running(lab: Lab) -> tuple[Any, str]:
-    """The recurring run, and the run that it starts."""
+    merged(lab, declared(lab))
     [run] = recurring(lab)
 
     def started() -> str | None:
@@ -94,7 +76,7 @@ def running(lab: Lab) -> tuple[Any, str]:
                 return found
         return None
 
-    return run, wait_until("a run of the schedule", started, 300 * lab.deployment.settings.patience)
+    return run, wait_until("a run of the schedule", started, 300 * lab.deployment.settings.patience, every=5)
 
 
 def test_it_is_as_declared(fired: tuple[Any, str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
@@ -31,13 +30,10 @@ class Runs:
     lose: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)
 
-    def start(self, body: dict[str, Any]) -> dict[str, Any]:
+    def start(self, made: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(body)
-        if not body.get("display_name") or not (body.get("pipeline_spec") or body.get("pipeline_version_reference")):
-            raise Refusal(400, "The run name is empty. Please specify a valid name")
-        key = str(uuid.uuid4())
-        self.rows[key] = {"run_id": key, "display_name": body["display_name"], "recurring_run_id": "", "left": list(self.coming)}
-        return self.look(key)
+        self.rows[made["run_id"]] = {**made, "recurring_run_id": "", "left": list(self.coming)}
+        return self.look(made["run_id"])
 
     def look(self, key: str) -> dict[str, Any]:
         if key not in self.rows:
@@ -67,11 +63,14 @@ def serving_runs() -> Iterator[tuple[Double, Runs]]:
             kind, _, rest = path.partition("/")
             key, _, verb = rest.partition(":")
             if kind == "runs" and self.command == "POST" and not key:
-                return runs.start(json.loads(body))
+                given = json.loads(body)
+                return runs.start(double.cluster.create_run(given), given)
             if kind == "runs" and self.command == "POST" and verb == "terminate":
                 return runs.terminate(key)
             if kind == "runs" and key:
                 return runs.look(key)
+            if kind == "pipelines" and "/versions/" in key and self.command == "GET":
+                return double.cluster.get(double.cluster.versions, key.rpartition("/")[2], "PipelineVersion")
             return super()._answer(path, query, body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.images import REPOSITORIES, Image, add_to_table, version
-from pipelines.schedules import read_folder
+from pipelines.kubeflow.packages import read_package
 from tests.conftest import ROOT
 from tests.kind.deploy import LAYERS, Checkout
 from tests.kind.images import main
@@ -58,7 +58,7 @@ def test_the_released_package_is_that_of_the_tests_profile(built: Checkout) -> N
     assert inputs["sampling"]["defaultValue"]["chunk_size"] == 8
     shipped = [item for item in resources(built, "schedules") if str(item["metadata"]["name"]).startswith("tutorloop-schedules")]
     [schedule] = [yaml.safe_load(text) for text in shipped[0]["data"].values()]
-    assert (schedule["pipeline"], schedule["profile"]) == (package.stem, inputs["profile"]["defaultValue"]), "or every sync would refuse it"
+    assert (schedule["pipeline"], schedule["profile"]) == (package.stem, read_package(package).profile), "or every sync would refuse it"
     assert f"tutorloop/trainer-python:{version('trainer')}" in package.read_text()
     assert platform["platforms"]["kubernetes"]
 
@@ -77,15 +77,6 @@ def test_schedules_are_declared_and_taken_away_as_in_git(built: Checkout) -> Non
     assert yaml.safe_load(shipped()["often.yaml"])["cron"] == "0 0 0 1 1 *"
     built.declare("often", None)
     assert shipped() == before
-
-
-def test_shipped_schedules_rest_while_tests_look_at_the_teachers_bill(tmp_path: Path) -> None:
-    made = Checkout.make(tmp_path)
-    made.rest()
-    folder = made.folder / "components" / "schedules"
-    shipped = read_folder(folder).schedules
-    assert shipped and not any(declared.schedule.enabled for declared in shipped)
-    assert any(declared.schedule.enabled for declared in read_folder(ROOT / "manifests" / "components" / "schedules").schedules)
 
 
 def test_the_checkout_that_the_tests_run_from_is_never_changed(tmp_path: Path) -> None:

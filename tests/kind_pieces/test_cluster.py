@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -38,13 +40,56 @@ def test_a_taint_that_cannot_be_removed_for_another_reason_is_an_error(programs:
         kind.create("kindest/node:v1.36.1")
 
 
-def test_images_and_archives_are_loaded_into_the_nodes(programs: Programs, kind: Kind) -> None:
-    kind.load_images(["tutorloop/agents-python:1", "tutorloop/sync-python:2"])
-    kind.load_archive(Path("/archive.tar"))
+OURS, THEIRS = "tutorloop/agents-python:1", "tutorloop/sync-python:2"
+
+
+def listed(**images: str) -> str:
+    """What crictl tells of a node: digests by reference."""
+    return json.dumps({"images": [{"id": f"sha256:{digest}", "repoTags": [f"docker.io/{name}"]} for name, digest in images.items()]})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "loaded"),
+    [
+        ({}, {}, f" {OURS} {THEIRS}"),
+        ({OURS: "a" * 64, THEIRS: "b" * 64}, {OURS: "a" * 64}, f" {THEIRS}"),
+        ({OURS: "a" * 64, THEIRS: "b" * 64}, {OURS: "c" * 64, THEIRS: "b" * 64}, f" {OURS}"),
+        ({OURS: "a" * 64, THEIRS: "b" * 64}, {OURS: "a" * 64, THEIRS: "b" * 64}, None),
+    ],
+    ids=["none is there", "one node lacks one", "one node has another of that name", "all are there"],
+)
+def test_only_images_that_are_new_to_a_node_are_loaded(
+    programs: Programs, kind: Kind, first: dict[str, str], second: dict[str, str], loaded: str | None
+) -> None:
+    programs.answers("get nodes", out="lab-control-plane\nlab-worker\n")
+    programs.answers("exec lab-control-plane crictl images", out=listed(**first))
+    programs.answers("exec lab-worker crictl images", out=listed(**second))
+    programs.answers("image inspect", out=f"sha256:{'a' * 64}\nsha256:{'b' * 64}\n")
+    kind.load_images([OURS, THEIRS])
+    calls = [call for call in programs.calls() if call.startswith("kind load")]
+    assert calls == ([] if loaded is None else [f"kind load docker-image --name lab{loaded}"])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_archive_is_loaded_unless_every_node_has_its_images(programs: Programs, kind: Kind, tmp_path: Path, there: bool) -> None:
+    path = tmp_path / "archive.tar"
+    with tarfile.open(path, "w") as archive:
+        data = json.dumps([{"Config": f"blobs/sha256/{'d' * 64}", "RepoTags": ["mysql:8.4"]}]).encode()
+        entry = tarfile.TarInfo("manifest.json")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    programs.answers("get nodes", out="lab-worker\n")
+    programs.answers("crictl images", out=listed(**{"library/mysql:8.4": "d" * 64} if there else {}))
+    kind.load_archive(path)
+    assert (f"kind load image-archive --name lab {path}" in programs.calls()) == (not there)
+
+
+def test_an_archive_in_another_form_is_loaded(programs: Programs, kind: Kind, tmp_path: Path) -> None:
+    (tmp_path / "other.tar").write_bytes(b"no archive of docker")
+    kind.load_archive(tmp_path / "other.tar")
     kind.delete()
     assert programs.calls() == [
-        "kind load docker-image --name lab tutorloop/agents-python:1 tutorloop/sync-python:2",
-        "kind load image-archive --name lab /archive.tar",
+        f"kind load image-archive --name lab {tmp_path / 'other.tar'}",
         "kind delete cluster --name lab --kubeconfig /nowhere/config",
     ]
 
@@ -133,25 +178,6 @@ def test_layers_come_in_order_each_when_the_one_before_works(programs: Programs,
         "get job tutorloop-sync",
     ]
     assert [text for text in programs.read() if text] == list(LAYERS.values())
-
-
-def test_the_job_against_drift_rests_for_a_block_also_one_that_fails(programs: Programs, deployment: Deployment) -> None:
-    programs.answers("get cronjob", out='{"status": {"lastScheduleTime": "2025-12-01T02:00:00Z"}}')
-    with pytest.raises(ZeroDivisionError), deployment.without_drift():
-        raise ZeroDivisionError
-    suspended, looked, resumed = programs.calls()
-    assert "patch cronjob tutorloop-sync-drift" in suspended and '"suspend": true' in suspended
-    assert "get cronjob tutorloop-sync-drift" in looked and '"suspend": false' in resumed
-
-
-def test_a_job_against_drift_that_is_at_work_is_waited_for(programs: Programs, kind: Kind) -> None:
-    programs.answers("get cronjob", out='{"status": {"active": [{"name": "tutorloop-sync-drift-1"}]}}')
-    with (
-        pytest.raises(WaitError, match="CronJob"),
-        Deployment(Built(Path("/nowhere")), kind.kubectl, Settings(patience=0.001)).without_drift(),
-    ):
-        pytest.fail("it went on beside the job")
-    assert '"suspend": false' in programs.calls()[-1]
 
 
 SECRETS = """

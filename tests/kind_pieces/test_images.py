@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import yaml
 
+from pipelines.images import REPOSITORIES
 from tests.kind.images import full_name, images_of, mirrored, put_mirror
 
 TEXT = """
@@ -73,3 +74,8 @@ def test_the_mirror_is_put_in_everywhere_and_nowhere_else() -> None:
     assert about == "mysql:8.4-alpine and registry.example/mysql:8.4 are others"
     assert "tutorloop/sync-python:0123" in changed and "cache/tutorloop" not in changed
     assert put_mirror(TEXT, "") == TEXT
+
+
+def test_all_our_images_are_known_as_ours_by_their_names_alone() -> None:
+    names = [f"{prefix}{name}{suffix}" for name in REPOSITORIES.values() for prefix in ("", "mirror:5000/acme/") for suffix in (":1", "")]
+    assert images_of({"name": "x", "image": name} for name in names) == []

@@ -1,46 +1,36 @@
-"""Runs through the real clients against doubles of Kubeflow's API and of the Kubernetes API; pods as a kubectl tells them."""
+"""Runs through the real client against the double of Kubeflow's API server; pods as a kubectl tells them."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
+from pipelines.kubeflow.packages import read_package
 from tests.argo_workflow import ArgoWorkflow
 from tests.conftest import ROOT
 from tests.kind import kubeflow as module
 from tests.kind.cluster import Kubectl
 from tests.kind.commands import CommandError, WaitError
-from tests.kind.kubeflow import PIPELINE, Kubeflow
+from tests.kind.kubeflow import Kubeflow
 from tests.kind_pieces.conftest import Direct
 from tests.kind_pieces.programs import Programs
 from tests.kind_pieces.runs_double import Runs, serving_runs
-from tests.workflows_double import Workflows, serving
 
-PACKAGE = ROOT / "manifests/overlays/kind/release/packages/orca-math-tiny.yaml"
-
-
-class Lab(NamedTuple):
-    """A Kubeflow, the doubles of its API and of its workflows, and the way to it."""
-
-    kubeflow: Kubeflow
-    runs: Runs
-    way: Direct
-    workflows: Workflows
+PACKAGE = ROOT / "manifests" / "overlays" / "kind" / "release" / "packages" / "orca-math-tiny.yaml"
 
 
 @pytest.fixture
-def lab(programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """As above."""
+def lab(programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Kubeflow, Runs, Direct]]:
+    """A Kubeflow, its double and the way to it."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    with serving_runs() as (double, runs), serving() as workflows:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with serving_runs() as (double, runs):
         way = Direct(double.url)
-        kubectl = Kubectl("test", workflows.kubeconfig(tmp_path))
-        yield Lab(Kubeflow(way, kubectl, patience_s=20), runs, way, workflows)
+        yield Kubeflow(way, Kubectl("lab"), patience_s=120), runs, way
 
 
 def pods(*items: tuple[str, str, str]) -> str:
@@ -59,169 +49,118 @@ def pods(*items: tuple[str, str, str]) -> str:
     )
 
 
-def told(programs: Programs, workflow: ArgoWorkflow) -> None:
-    """Let kubectl tell of a workflow."""
-    programs.answers("get workflows.argoproj.io", out=json.dumps({"items": [workflow.object(packed=True)]}))
+def changes(*items: tuple[str, str, str]) -> str:
+    """The same as kubectl's watch tells them."""
+    return "".join(json.dumps({"type": "ADDED", "object": item}) + "\n" for item in json.loads(pods(*items))["items"])
 
 
-def soon(act: Callable[[], None]) -> None:
-    """Do something while the test waits."""
-    timer = threading.Timer(0.3, act)
-    timer.daemon = True
-    timer.start()
+@pytest.fixture(autouse=True)
+def quiet(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for, and there are no workflows unless a test has some."""
+    monkeypatch.setattr(module, "QUIET_S", 0.5)
+    programs.answers("get workflows", out='{"items": []}')
 
 
-def test_a_run_is_a_run_of_a_version_of_the_tests_pipeline(lab: Lab) -> None:
-    runs = lab.runs
-    first = lab.kubeflow.submit(PACKAGE, "first", {"seed": 3, "sft_options": {"epochs": 2}})
-    second = lab.kubeflow.submit(PACKAGE, "second")
-    assert first != second
-    [body, again] = runs.asked
+def test_a_run_is_started_with_package_parameters_and_account_and_watched_to_its_end(
+    lab: tuple[Kubeflow, Runs, Direct], programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubeflow, runs, _ = lab
+    programs.answers("get pods --watch", out=changes(("p-1", "sft", "Running"), ("p-2", "", "Running"), ("p-3", "", "Failed")))
+    run = kubeflow.submit(PACKAGE, "first", {"seed": 3, "sft_options": {"epochs": 2}})
+    kubeflow.wait(run, 30)
+    [body] = runs.asked
     assert body["runtime_config"]["parameters"] == {"seed": 3, "sft_options": {"epochs": 2}}
     assert body["service_account"] == "tutorloop-run" and body["experiment_id"]
-    assert body["pipeline_version_reference"] == again["pipeline_version_reference"], "the same package is the same version"
-    pipeline = lab.kubeflow.call("look", lambda client: client.get_pipeline_id(PIPELINE))
-    assert body["pipeline_version_reference"]["pipeline_id"] == pipeline
-
-
-def test_a_run_is_followed_to_its_end_each_change_is_told_at_once(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    run = lab.kubeflow.submit(PACKAGE, "first")
-    workflow = ArgoWorkflow(run)
-    workflow.task("preflight", shown="Preflight")
-    lab.workflows.put(workflow.object())
-
-    def go_on() -> None:
-        workflow.task("sft", "", ("Running", ""), shown="Train M1 (SFT)")
-        lab.workflows.put(workflow.object())
-        workflow.end("Succeeded")
-        lab.workflows.put(workflow.object(packed=True))
-
-    soon(go_on)
-    lab.kubeflow.wait(run, 60)
+    assert kubeflow.shown(run) == (module.PIPELINE, f"{module.PIPELINE}-{read_package(PACKAGE).digest[:12]}")
     said = capsys.readouterr().err
-    assert "done: Preflight" in said and "running: Train M1 (SFT)" in said
+    assert "sft running (p-1)" in said and "a driver failed (p-3)" in said and "p-2" not in said
+    assert said.count("(p-1)") == 1, "kubectl ends here after each answer, and tells the same when it is started again"
+    assert f"--watch --output-watch-events --output json --namespace kubeflow --selector pipeline/runid={run}" in programs.calls()[0]
 
 
-@pytest.mark.parametrize("driver", [False, True])
-def test_a_run_that_fails_is_told_with_the_last_words_of_the_task_or_driver_that_did(lab: Lab, programs: Programs, driver: bool) -> None:
-    lab.runs.coming = ["FAILED"]
-    run = lab.kubeflow.submit(PACKAGE, "first")
-    workflow = ArgoWorkflow(run)
-    if driver:
-        pod = workflow.driver("tune-driver", workflow.root, "Failed", "exit code 1", container=True, shown="Train M2")
-        said, words = (
-            "F1201 02:00:00.000000       1 main.go:68] KFP driver: no artifact of that name",
-            "KFP driver: no artifact of that name",
-        )
-    else:
-        pod = workflow.task("judge", "", ("Failed", "exit code 1"), shown="Train M2")[-1]
-        said = words = "error: the teacher does not answer"
+def test_a_run_that_fails_is_told_with_the_last_words_of_what_failed_drivers_too(
+    lab: tuple[Kubeflow, Runs, Direct], programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeflow, runs, _ = lab
+    runs.coming = ["RUNNING", "FAILED"]
+    workflow = ArgoWorkflow("r")
+    pod = workflow.driver("judge-driver", workflow.root, "Failed", "Error (exit code 255)", container=True, shown="Judge")
     workflow.end("Failed")
-    lab.workflows.put(workflow.object())
-    told(programs, workflow)
-    programs.answers(f"logs {pod}", out=said)
+    programs.folder.joinpath("rules.json").write_text("[]")
+    programs.answers("get workflows", out=json.dumps({"items": [workflow.object(packed=True)]}))
+    programs.answers(f"logs {pod}", out="F1201 02:00:01.000000  1 main.go:79] KFP driver: quantities must match")
+    programs.answers("get pods --watch", out="")
+    programs.answers("get pods", out=pods(("p-1", "sft", "Succeeded")))
+    run = kubeflow.submit(PACKAGE, "first")
+    with pytest.raises(WaitError, match=r"ended as FAILED(.|\n)*the driver of Judge failed(.|\n)*quantities must match"):
+        kubeflow.wait(run, 30)
+
+
+def test_a_failure_that_is_wanted_is_waited_for_and_success_is_not_it(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    kubeflow, runs, _ = lab
+    programs.answers("get pods --watch", out="")
     programs.answers("get pods", out=pods())
-    with pytest.raises(WaitError, match=rf"ended as FAILED(.|\n)*{'the driver of ' if driver else ''}Train M2 failed(.|\n)*{words}"):
-        lab.kubeflow.wait(run, 30)
+    runs.coming = ["RUNNING", "FAILED"]
+    kubeflow.wait(kubeflow.submit(PACKAGE, "fails"), 30, wanted="FAILED")
+    runs.coming = ["RUNNING", "SUCCEEDED"]
+    with pytest.raises(WaitError, match="ended as SUCCEEDED, not FAILED"):
+        kubeflow.wait(kubeflow.submit(PACKAGE, "does not"), 30, wanted="FAILED")
 
 
-def test_a_failure_that_is_wanted_is_waited_for_and_success_is_not_it(lab: Lab, programs: Programs) -> None:
-    programs.answers("get pods", out=pods())
-    for phase, state in (("Failed", "FAILED"), ("Succeeded", "SUCCEEDED")):
-        lab.runs.coming = ["RUNNING", state]
-        run = lab.kubeflow.submit(PACKAGE, state)
-        workflow = ArgoWorkflow(run)
-        workflow.end(phase)
-        lab.workflows.put(workflow.object())
-        told(programs, workflow)
-        if state == "FAILED":
-            lab.kubeflow.wait(run, 30, wanted="FAILED")
-        else:
-            with pytest.raises(WaitError, match="ended as SUCCEEDED, not FAILED"):
-                lab.kubeflow.wait(run, 30, wanted="FAILED")
-
-
-def test_a_run_that_takes_too_long_is_told_with_what_waits(lab: Lab, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUIET_S", 1.0)
-    run = lab.kubeflow.submit(PACKAGE, "slow")
-    workflow = ArgoWorkflow(run)
-    lab.workflows.put(workflow.object())
+def test_a_run_that_takes_too_long_is_told_with_what_waits(
+    lab: tuple[Kubeflow, Runs, Direct], programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeflow, runs, _ = lab
+    runs.coming = ["RUNNING"]
     pending = json.loads(pods(("p-1", "evaluate", "Pending")))
-    pending["items"][0]["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "Insufficient nvidia.com/gpu"}]
+    status = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient nvidia.com/gpu"}]}
+    pending["items"][0]["status"] = status
+    programs.answers("get pods --watch", out="")
     programs.answers("get pods", out=json.dumps(pending))
-    told(programs, workflow)
-    with pytest.raises(WaitError, match=r"not at its end(.|\n)*p-1 is Pending(.|\n)*Insufficient nvidia.com/gpu"):
-        lab.kubeflow.wait(run, 0.5)
+    programs.answers("get pod p-1", out=json.dumps(pending["items"][0]))
+    with pytest.raises(WaitError, match=r"evaluate: p-1 is Pending(.|\n)*Insufficient nvidia.com/gpu"):
+        kubeflow.wait(kubeflow.submit(PACKAGE, "slow"), 0.5)
 
 
-def test_a_run_whose_workflow_is_deleted_is_told_at_once(lab: Lab) -> None:
-    run = lab.kubeflow.submit(PACKAGE, "first")
-    workflow = ArgoWorkflow(run)
-    lab.workflows.put(workflow.object())
-    soon(lambda: lab.workflows.delete(workflow.name))
-    with pytest.raises(WaitError, match="was deleted"):
-        lab.kubeflow.wait(run, 60)
-
-
-def test_tasks_are_told_with_those_from_the_cache(lab: Lab, programs: Programs) -> None:
-    workflow = ArgoWorkflow("r", retries=False)
-    inside = workflow.nested("data", shown="Data")
-    for shard, item in enumerate(workflow.loop(1, 2, inside)):
-        workflow.task("solve", item, cached=bool(shard), shown="Teacher solves")
-    told(programs, workflow)
-    states = {path: task.state for path, task in lab.kubeflow.tasks("r").items()}
-    assert states == {"Data / Teacher solves [shard 0]": "done", "Data / Teacher solves [shard 1]": "cached"}
-
-
-def test_what_cannot_be_told_hides_nothing(lab: Lab, programs: Programs) -> None:
-    programs.answers("get", err="Unable to connect to the server", status=1)
-    said = lab.kubeflow.describe("r")
-    assert "why it failed cannot be told" in said and "its pods cannot be listed" in said
-
-
-def test_answers_that_are_lost_are_asked_for_again_another_way(lab: Lab, programs: Programs) -> None:
-    kubeflow, runs, way, _ = lab
+def test_answers_that_are_lost_are_asked_for_again_another_way(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    kubeflow, runs, way = lab
     run = kubeflow.submit(PACKAGE, "first")
     runs.lose = 30
     assert kubeflow.state(run) in module.STATES
     assert way.repeated >= 1
 
 
-def test_a_refusal_is_told_at_once(lab: Lab) -> None:
-    kubeflow, _, way, _ = lab
+def test_a_refusal_is_told_at_once(lab: tuple[Kubeflow, Runs, Direct]) -> None:
+    kubeflow, _, way = lab
     with pytest.raises(CommandError, match=r"cannot look at a run: 404(.|\n)*Run nobody not found"):
         kubeflow.state("nobody")
     assert way.repeated == 0
 
 
-def test_a_run_can_be_ended(lab: Lab) -> None:
-    kubeflow, runs, _, _ = lab
+def test_a_run_can_be_ended(lab: tuple[Kubeflow, Runs, Direct]) -> None:
+    kubeflow, runs, _ = lab
     runs.coming = ["RUNNING"]
     run = kubeflow.submit(PACKAGE, "first")
     kubeflow.terminate(run)
     assert kubeflow.state(run) == "CANCELED"
 
 
-def test_what_was_carried_out_is_told_from_pods_of_all_attempts(lab: Lab, programs: Programs) -> None:
-    kubeflow, _, _, _ = lab
+def test_what_was_carried_out_is_told_from_pods_of_all_attempts(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    kubeflow, _, _ = lab
     programs.answers("get pods", out=pods(("a", "sample", "Failed"), ("b", "sample", "Succeeded"), ("c", "sft", "Succeeded")))
     assert kubeflow.executed("r") == {"sample": 2, "sft": 1}
     kubeflow.pods("r", "sft")
     assert "pipeline/runid=r,tutorloop.dev/stage=sft " in programs.calls()[-1]
 
 
-def test_a_pod_that_was_made_anew_under_the_same_name_is_another(lab: Lab, programs: Programs) -> None:
-    found = json.loads(pods(("p-1", "sft", "Running")))
-    programs.answers("get pods", out=json.dumps(found))
-    [before] = lab.kubeflow.pods("r")
-    found["items"][0]["metadata"]["uid"] = "another"
-    (programs.folder / "rules.json").write_text("[]")
-    programs.answers("get pods", out=json.dumps(found))
-    [after] = lab.kubeflow.pods("r")
-    assert before.name == after.name and before.uid != after.uid
-
-
-def test_runs_at_work_are_those_of_everybody(lab: Lab, programs: Programs) -> None:
-    told(programs, ArgoWorkflow("of-a-schedule"))
-    assert lab.kubeflow.runs_at_work() == ["of-a-schedule"]
-    assert "--selector workflows.argoproj.io/completed!=true" in programs.calls()[-1]
+@pytest.mark.parametrize(("details", "cached"), [(None, None), (["SKIPPED", "SUCCEEDED", "SKIPPED"], 2)])
+def test_tasks_from_the_cache_are_those_whose_executor_was_skipped(
+    lab: tuple[Kubeflow, Runs, Direct], details: list[str] | None, cached: int | None
+) -> None:
+    kubeflow, runs, _ = lab
+    run = kubeflow.submit(PACKAGE, "first")
+    tasks: list[dict[str, Any]] = [{"display_name": "executor", "state": state, "task_id": state} for state in details or []]
+    if details:
+        # A condition that does not hold is skipped as well.
+        runs.rows[run]["run_details"] = {"task_details": [*tasks, {"display_name": "condition-1", "state": "SKIPPED"}]}
+    assert kubeflow.cached(run) == cached

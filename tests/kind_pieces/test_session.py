@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -14,19 +15,12 @@ import yaml
 from pipelines.cluster import parse_cluster
 from pipelines.images import REPOSITORIES, Image, add_to_table, version
 from pipelines.parameters import load
-from tests.argo_workflow import ArgoWorkflow
 from tests.conftest import ROOT
 from tests.kind import lab as labs
-from tests.kind.cluster import Kubectl
-from tests.kind.commands import WaitError
-from tests.kind.deploy import PROFILE, Checkout, Deployment
-from tests.kind.kubeflow import Kubeflow
+from tests.kind.deploy import PROFILE
 from tests.kind.lab import Bill, probes_of_a_run
-from tests.kind.settings import Settings
 from tests.kind.test_gpus import NEW_WORK
-from tests.kind.test_kills import LONGER, TRACES
-from tests.kind.test_recovery import MEASURED_ANEW, SHARDS
-from tests.kind_pieces.conftest import Direct
+from tests.kind.test_kills import LONGER, ONE_SHARD, TRACES
 from tests.kind_pieces.programs import Programs
 
 
@@ -45,7 +39,7 @@ def test_all_tests_on_a_cluster_are_found_the_first_run_first(tmp_path: Path) ->
     status, output = pytest_of(tmp_path, "--collect-only", "tests/kind")
     assert status == 0, output
     modules = list(dict.fromkeys(line.split("::")[0] for line in output.splitlines() if "::" in line))
-    assert modules == [f"tests/kind/{name}.py" for name in ("test_run", "test_kills", "test_recovery", "test_schedules", "test_gpus")]
+    assert modules == [f"tests/kind/{name}.py" for name in ("test_run", "test_accidents", "test_kills", "test_schedules", "test_gpus")]
 
 
 def test_a_cluster_that_does_not_come_up_is_told_its_logs_are_kept_and_it_is_removed(programs: Programs, tmp_path: Path) -> None:
@@ -58,7 +52,7 @@ def test_a_cluster_that_does_not_come_up_is_told_its_logs_are_kept_and_it_is_rem
 
 
 def test_one_that_is_to_stay_stays(programs: Programs, tmp_path: Path) -> None:
-    programs.answers("load docker-image", err="no such image", status=1)
+    programs.answers("image inspect", err="no such image", status=1)
     status, output = pytest_of(tmp_path, "tests/kind/test_run.py", TUTORLOOP_KIND_CLUSTER="mine")
     assert status == 1 and "no such image" in output and "kind export kubeconfig --name mine" in output
     assert not any("delete" in call or "create" in call for call in programs.calls())
@@ -71,10 +65,11 @@ def test_programs_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_profile_and_its_variants_are_valid_and_the_pods_fit_four_cores() -> None:
-    options = load(str(PROFILE), LONGER)
-    assert options.sections["sft"]["epochs"] == 40
-    recovered = load(str(PROFILE), (SHARDS, MEASURED_ANEW))
-    assert recovered.sampling_shards == 2 and recovered.sections["evaluation"] != load(str(PROFILE), ()).sections["evaluation"]
+    options, plain = load(str(PROFILE), (ONE_SHARD, *LONGER)), load(str(PROFILE), ())
+    longer, usual = options.sections["sft"], plain.sections["sft"]
+    for name in ("epochs", "learning_rate"):
+        assert longer[name] == usual[name], "a student that learns more solves everything, and there are no pairs"
+    assert longer["batch_size"] * longer["gradient_accumulation"] == usual["batch_size"]
     pods = parse_cluster(options.cluster).pods
     assert all(pod.cpu.endswith("m") and int(pod.cpu[:-1]) <= 250 for pod in (pods.training, pods.generation, pods.model, pods.teacher))
     one_gpu = load(str(PROFILE), ("cluster.pods.generation.gpus=1", NEW_WORK))
@@ -100,37 +95,33 @@ def test_a_package_of_the_profile_asks_for_the_gpus_that_are_set(tmp_path: Path)
     asked = executors["exec-evaluate"]["container"]["resources"]["accelerator"]
     assert (asked["resourceCount"], asked["resourceType"]) == ("1", "nvidia.com/gpu")
     assert "accelerator" not in executors["exec-sft"]["container"]["resources"]
-    assert lab.parameters(*LONGER)["sampling"]["n"] == 16
+    assert list(lab.parameters("evaluation.max_new_tokens=38")) == ["evaluation"], "a run may be given nothing that its package has not"
+
+
+PREFLIGHTS = frozenset({"uid-1", "uid-2"})
 
 
 @pytest.mark.parametrize(
     ("after", "words"),
     [
-        (Bill(111, 110, ()), []),
-        (Bill(116, 110, ()), ["15 replies were paid for, and 10"]),
-        (Bill(111, 110, ("key",)), ["paid for twice"]),
-        (Bill(101, 90, ()), ["0 replies were paid for, and -10", "gone from the store"]),
+        (Bill(112, 110, ("old",), PREFLIGHTS), []),
+        (Bill(111, 110, ("old",), frozenset({"uid-1"})), []),
+        (Bill(117, 110, ("old",), PREFLIGHTS), ["15 replies were paid for, and 10"]),
+        (Bill(112, 110, ("key", "old"), PREFLIGHTS), ["1 requests were paid for twice: key"]),
+        (Bill(102, 90, ("old",), PREFLIGHTS), ["0 replies were paid for, and -10", "gone from the store"]),
     ],
+    ids=["with a schedule's run in between", "alone", "in vain", "twice", "gone"],
 )
 def test_a_bill_tells_what_was_paid_for_in_vain(after: Bill, words: list[str]) -> None:
-    said = list(after.problems_since(Bill(100, 100, ()), 1))
+    said = list(after.problems_since(Bill(100, 100, ("old",)), 1))
     assert len(said) == len(words) and all(word in text for word, text in zip(words, said, strict=True))
 
 
-def lab_of(programs: Programs, folder: Path, *running: str) -> labs.Lab:
-    """A lab of a cluster on which these runs are at work."""
-    items = [ArgoWorkflow(run).object() for run in running]
-    programs.answers("get workflows.argoproj.io", out=json.dumps({"items": items}))
-    kubectl = Kubectl("lab")
-    deployment = Deployment(Checkout(folder), kubectl, Settings(patience=0.005))
-    return labs.Lab(deployment, folder, folder, Kubeflow(Direct("http://nowhere"), kubectl), None, None, None, None)  # type: ignore[arg-type]
-
-
-def test_a_bill_waits_for_runs_that_nobody_here_has_started(programs: Programs, tmp_path: Path) -> None:
-    with pytest.raises(WaitError, match="at work: of-a-schedule"):
-        lab_of(programs, tmp_path, "of-a-schedule").alone()
-
-
-def test_with_no_run_at_work_a_bill_is_taken(programs: Programs, tmp_path: Path) -> None:
-    lab_of(programs, tmp_path).alone()
-    assert "completed!=true" in programs.calls()[-1]
+def test_a_bill_is_written_when_nobody_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    at_work = [{"a schedule's"}, {"a schedule's"}, set[str]()]
+    kubeflow = SimpleNamespace(at_work=lambda: at_work.pop(0), preflights=lambda: {"uid-1"})
+    store = SimpleNamespace(replies=lambda: Counter({"once": 1, "again": 2}))
+    lab = SimpleNamespace(kubeflow=kubeflow, store=store, teacher=SimpleNamespace(paid=lambda: 4), run_seconds=60)
+    assert Bill.of(lab) == Bill(4, 2, ["again"], frozenset({"uid-1"}))  # type: ignore[arg-type]
+    assert at_work == []

@@ -19,7 +19,9 @@ from components.student.chunks import run_in_chunks
 from components.teacher.responses import object_writing
 from pipelines import run_record
 from pipelines.control import results
+from pipelines.parameters import load
 from pipelines.run_record import RunRecord
+from tests.kind.deploy import PROFILE
 from tests.kind.store import ObjectStore, root_keys
 from tests.kind_pieces.conftest import Direct
 from tests.kind_pieces.programs import Programs
@@ -30,6 +32,7 @@ from tests.stored_replies import opened, put
 
 RUN = "7f0c1b3a-run"
 MODELS = ("M0", "M1", "M2")
+PARAMETERS = {"sections": load(str(PROFILE), ()).sections, "seed": 0}
 
 
 @dataclass
@@ -59,7 +62,9 @@ def store(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
 def finished(tmp_path: Path) -> None:
     """Write what the first and the last tasks of a run write."""
     folder = run_record.folder_of("s3://artifacts/records")
-    run_record.begin(RunRecord(id=RUN, profile="kind", status=run_record.RUNNING, started_at=run_record.now()), folder)
+    run_record.begin(
+        RunRecord(id=RUN, profile="kind", status=run_record.RUNNING, started_at=run_record.now(), parameters=PARAMETERS), folder
+    )
     ledger = write_ledger(tmp_path / "ledger.jsonl", sample_ledger())
     made = {name: tmp_path / name for name in ("html", "summary", "decision", "card")}
     made["decision"].write_bytes(b'{"promoted": true, "reason": "a gain", "candidate": "M2", "champion": ""}')

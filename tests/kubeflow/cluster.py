@@ -289,6 +289,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
 
 
 def _check_inputs(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """As ``validatePipelineJobInputs`` in template/v2_template.go, which runs and recurring runs both pass."""
     inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     for name, item in inputs.items():
         if name not in given:

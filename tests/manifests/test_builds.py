@@ -145,7 +145,7 @@ def test_stand_ins_know_what_kubeflow_brings(tmp_path: Path) -> None:
 def test_the_controller_lets_workflows_be_as_large_as_packages_are_checked_for(build: Build, overlay: str) -> None:
     variables = {
         variable["name"]: variable.get("value")
-        for item in build(f"overlays/{overlay}/platform").items
+        for item in build(f"overlays/{overlay}").items
         if (item["kind"], item["metadata"]["name"]) == ("Deployment", "workflow-controller")
         for container in item["spec"]["template"]["spec"]["containers"]
         for variable in container.get("env", [])

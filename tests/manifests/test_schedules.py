@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ FIELDS = {
     "pipeline",
     "profile",
     "parameters",
-    "stores",
     "cron",
     "experiment",
     "max_concurrency",
@@ -37,8 +37,13 @@ def _files(found: Cluster, name: str) -> dict[str, str]:
 
 def complaints(found: Cluster) -> list[str]:
     """What schedules name and is not there."""
-    packages = _files(found, "tutorloop-packages").keys()
-    said = []
+    packages = _files(found, "tutorloop-packages")
+    said = [
+        f"{file}: no bucket {uri}"
+        for file, text in packages.items()
+        for uri in re.findall(r"constant: (s3://\S+)", text)
+        if uri.removeprefix("s3://").split("/")[0] not in BUCKETS
+    ]
     names = []
     for file, text in _files(found, "tutorloop-schedules").items():
         schedule: dict[str, Any] = read_yaml(text)[0]
@@ -49,9 +54,6 @@ def complaints(found: Cluster) -> list[str]:
             said.append(f"{file}: no ServiceAccount {schedule['service_account']}")
         if len(schedule["cron"].split()) != 6:
             said.append(f"{file}: Kubeflow's cron has six fields, seconds first")
-        said += [
-            f"{file}: no bucket {uri}" for uri in schedule["stores"].values() if uri.removeprefix("s3://").split("/")[0] not in BUCKETS
-        ]
         said += [f"{file}: {field} is no field" for field in schedule.keys() - FIELDS]
         if f"{schedule['name']}.yaml" != file:
             said.append(f"{file}: is named {schedule['name']}")
@@ -72,7 +74,7 @@ def test_schedules_name_what_is_there(build: Build, overlay_name: str) -> None:
     [
         ("pipeline: ", "pipeline: not-"),
         ("service_account: ", "service_account: not-"),
-        ("responses: s3://", "responses: s3://not-"),
+        ("constant: s3://", "constant: s3://not-"),
         ('cron: "0 ', 'cron: "'),
         ("enabled: ", "disabled: true\nenabled: "),
         ("name: ", "name: not-"),
@@ -81,8 +83,9 @@ def test_schedules_name_what_is_there(build: Build, overlay_name: str) -> None:
 def test_a_schedule_of_something_else_is_noticed(build: Build, old: str, new: str) -> None:
     items = []
     for item in build("overlays/kind").items:
-        texts = item.get("data", {}) if item["metadata"]["name"].startswith("tutorloop-schedules") else {}
-        items.append({**item, "data": {key: text.replace(old, new, 1) for key, text in texts.items()}} if texts else item)
+        texts = item.get("data", {}) if item["metadata"]["name"].startswith(("tutorloop-schedules", "tutorloop-packages")) else {}
+        changed = {key: text.replace(old, new, 1) for key, text in texts.items()}
+        items.append({**item, "data": changed} if texts else item)
     assert complaints(Cluster(items))
 
 

@@ -19,6 +19,7 @@ from components.core import pushgateway
 from components.core.stage import stage_run
 from components.core.store import open_store
 from components.promotion.registry import promote
+from pipelines.kubeflow.keeper_health import Health
 from pipelines.schedules import read_folder
 from pipelines.sync.metrics import publish
 from pipelines.sync.reconcile import Outcome
@@ -107,6 +108,7 @@ def two_runs(monitoring: Monitoring, tmp_path_factory: pytest.TempPathFactory) -
         status, output = command.run(home, *arguments, environment=environment)
         assert status == 0, output + command.log_of(home)[-5000:]
     publish_sync(monitoring)
+    publish_keeper(monitoring, tmp_path_factory.mktemp("keeper"))
     # Two more evaluations of the rules: the last push has been scraped and recorded.
     evaluated = time.time()
     wait_until(lambda: min(last_evaluations(monitoring)) > evaluated + 2)
@@ -119,6 +121,7 @@ def moment(monitoring: Monitoring, two_runs: Path) -> float:
     expected = [
         "up{job='pushgateway'} == 1",
         "push_time_seconds{job='sync'}",
+        "push_time_seconds{job='keeper'}",
         *(rule["record"] for rule in files.rules() if "record" in rule),
     ]
     moments: list[float] = []
@@ -141,6 +144,14 @@ def publish_sync(monitoring: Monitoring) -> None:
         patch.setattr(pushgateway, "TIMEOUT_S", 60.0)
         patch.setenv("TUTORLOOP_PUSHGATEWAY", monitoring.pushgateway)
         publish(declared, Outcome(drift=dict.fromkeys(names, False), since=dict.fromkeys(names, time.time())), failed=False)
+
+
+def publish_keeper(monitoring: Monitoring, folder: Path) -> None:
+    """What a keeper of records pushes that has its store, and owes nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pushgateway, "TIMEOUT_S", 60.0)
+        patch.setenv("TUTORLOOP_PUSHGATEWAY", monitoring.pushgateway)
+        Health(folder).ready(True, owed=0)
 
 
 def last_evaluations(monitoring: Monitoring) -> list[float]:
@@ -204,7 +215,7 @@ def test_every_task_of_a_run_left_a_text_file(two_runs: Path) -> None:
     first, second, _ = sorted(command.run_folders(two_runs))
     names = {path.stem for path in (two_runs / first / "metrics").iterdir()}
     assert names >= {
-        "version-of-the-seeds-0-1", "seeds-0-1", "benchmarks-0-1", "base-model-0-1", "synthesis-0-2", "solving-1-2", "contamination-0-1",
+        "version-of-the-sources-0-1", "seeds-0-1", "benchmarks-0-1", "base-model-0-1", "synthesis-0-2", "solving-1-2", "contamination-0-1",
         "sft-0-1", "evaluation-M0-0-1", "sampling-M1-0-2", "judging-M1-1-2", "preferences-M1-0-1", "tuning-M2-preference-0-1",
         "tuning-M2-control-0-1", "ledger-0-1", "current-champion-0-1", "evaluation-champion-0-1", "comparison-with-the-champion-0-1",
         "report-0-1", "publishing-0-1", "pipeline", "run",

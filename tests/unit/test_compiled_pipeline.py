@@ -11,6 +11,7 @@ import yaml
 
 from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
 from pipelines.compile import COMPILED, KEPT, compile_orca_math, compile_profile, package_for
+from pipelines.options_page import PAGE
 from pipelines.parameters import load
 from pipelines.slimming import without_docstrings
 from tests.conftest import ROOT
@@ -84,6 +85,24 @@ def test_every_container_has_a_symbolic_image(golden: dict[str, Any]) -> None:
 def test_no_parameter_is_named_like_a_secret(golden: dict[str, Any]) -> None:
     names = {name for component in golden["components"].values() for name in component.get("inputDefinitions", {}).get("parameters", {})}
     assert not [name for name in names if any(word in name.lower() for word in ("key", "secret", "password", "token"))]
+
+
+def test_one_task_gives_out_what_people_compare(golden: dict[str, Any]) -> None:
+    """Kubeflow's Compare runs makes a column of every such artifact."""
+    graphs = [golden["root"], *golden["components"].values()]
+    used = [task["componentRef"]["name"] for graph in graphs for task in graph.get("dag", {}).get("tasks", {}).values()]
+    kinds = {
+        name: [item["artifactType"].get("schemaTitle") for item in component.get("outputDefinitions", {}).get("artifacts", {}).values()]
+        for name, component in golden["components"].items()
+        if "executorLabel" in component
+    }
+    comparing = [name for name in used if "system.Metrics" in kinds.get(name, [])]
+    assert len(comparing) == 1 and kinds[comparing[0]].count("system.Metrics") == 1
+
+
+def test_the_pipelines_description_leads_to_the_page_of_options(golden: dict[str, Any]) -> None:
+    page = PAGE.relative_to(ROOT).as_posix()
+    assert page in golden["pipelineInfo"]["description"] and PAGE.is_file()
 
 
 def test_loops_read_plain_lists_only(golden: dict[str, Any]) -> None:

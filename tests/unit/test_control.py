@@ -19,6 +19,7 @@ from components.core.errors import InputError, ParameterError, StoreError, Tutor
 from components.core.records import StageRecord
 from components.core.task_records import keep_record
 from components.offline_teacher.background import start_background
+from components.report.changes import changes
 from pipelines import parameters, run_record
 from pipelines.cluster import ClusterOptions, parse_cluster
 from pipelines.control import kubernetes_checks, preflight, results
@@ -254,14 +255,23 @@ def test_a_run_that_comes_to_its_last_task_succeeded(run_of: Path) -> None:
 
 
 def test_what_a_person_compares_says_what_the_run_changed(run_of: Path) -> None:
-    sections = {"sft": {"learning_rate": 2e-3}, "judging": {"golden": []}}
-    options = parameters.load("tiny", [f"{name}={json.dumps(value)}" for name, value in sections.items()])
-    preflight.run(given(run_of, sft_options=options.sections["sft"], sft=options.sections["sft"], seed=5.0))
+    arguments = given(run_of, seed=5.0)
+    arguments["sft"] |= {"learning_rate": 2e-3, "packing": True}
+    preflight.run(arguments)
     told = results.keep(str(run_of), material(run_of / "made"))
     assert told["accuracy % M0"] == 25.7 and told["headline"] == "The student improved." and told["record"] == str(run_of / "r1")
     changed = run_record.read(run_of / "r1").changed
     assert changed["seed"] == 5 and changed["sft.learning_rate"] == 2e-3
     assert told["set sft.learning_rate"] == 2e-3 and not [name for name in changed if name.startswith("judging")]
+    assert told["set sft.packing"] == "true", "Kubeflow would show 1"
+
+
+def test_what_a_run_changed_is_known_of_one_that_fails(run_of: Path) -> None:
+    arguments = given(run_of, models="ftp://x")
+    arguments["sft"]["epochs"] = 9.0
+    with pytest.raises(StoreError):
+        preflight.run(arguments)
+    assert run_record.read(run_of / "r1").changed == {"sft.epochs": 9} == changes(str(run_of))
 
 
 def test_results_that_are_not_there_leave_the_record_open(run_of: Path) -> None:

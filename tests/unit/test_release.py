@@ -100,7 +100,7 @@ def test_a_run_without_arguments_is_a_run_of_the_profile() -> None:
 @pytest.mark.parametrize("profile", parameters.profile_names())
 def test_the_form_shows_every_option_and_nothing_that_is_not_for_people(profile: str) -> None:
     options = parameters.load(profile)
-    spec = next(yaml.load_all(finished_package(options, table(), profile=profile), Loader=yaml.CSafeLoader))
+    spec = _through_protobuf(finished_package(options, table(), profile=profile))
     shown = {name: definition["defaultValue"] for name, definition in spec["root"]["inputDefinitions"]["parameters"].items()}
     assert set(shown) == {"sft_options" if name == "sft" else name for name in parameters.SECTIONS} | {"seed"}
     for name, kind in parameters.SECTIONS.items():
@@ -108,6 +108,18 @@ def test_the_form_shows_every_option_and_nothing_that_is_not_for_people(profile:
         parsed = parse_options(kind, options.sections[name], name)
         assert parse_options(kind, given, name) == parsed, "what the form shows is what the profile says"
         assert set(given) == {option for option, value in msgspec.to_builtins(parsed).items() if value is not None}
+
+
+def _through_protobuf(package: str) -> dict[str, Any]:
+    """The specification as Kubeflow keeps it and hands it to tasks: every number of a section is one with a fraction."""
+    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+
+    kept = json_format.ParseDict(next(yaml.load_all(package, Loader=yaml.CSafeLoader)), PipelineSpec())
+    arrived: dict[str, Any] = json_format.MessageToDict(kept)
+    [epochs] = {type(arrived["root"]["inputDefinitions"]["parameters"]["sft_options"]["defaultValue"]["epochs"])}
+    assert epochs is float
+    return arrived
 
 
 def test_what_is_not_for_people_is_a_constant() -> None:

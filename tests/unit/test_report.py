@@ -15,6 +15,7 @@ import pytest
 
 from components.core.errors import InputError
 from components.core.records import Score, StageRecord, Usage
+from components.report.changes import changes
 from components.report.stage import run
 from components.report.statistics import difference
 from components.report.summary import Summary
@@ -372,6 +373,21 @@ def test_shards_of_a_task_are_put_together() -> None:
     assert (task.shards, task.seconds, task.rows_in, task.rows_kept, task.dropped) == (2, 4.0, 400, 398, {"empty": 2})
     assert task.counts == {"correct": 20, "pass_ratio": pytest.approx(0.6), "judge_n": 50}
     assert task.usage == Usage(requests=10, usd=1.0)
+
+
+def test_what_the_run_changes_is_shown_and_is_no_place_for_secrets(tmp_path: Path) -> None:
+    ledger = write_ledger(tmp_path / "ledger.jsonl", sample_ledger(rounds=0, n=30))
+    html, summary = tmp_path / "report.html", tmp_path / "summary.json"
+    changed = {"sft.learning_rate": 0.5, "seeds.sources": [{"adapter": "<b>gsm8k"}], "student.base": "https://me:letmein@host/m"}
+    run(ledger, None, html, summary, changed)
+    page = Page(html.read_text())
+    shown = page.text[page.text.index("What this run changes") :][:300]
+    assert "changed" in page.ids and page.open == []
+    assert all(text in shown for text in ("sft.learning_rate", "0.5", "seeds.sources.1.adapter", "<b>gsm8k"))
+    assert json.loads(summary.read_text())["changed"]["sft.learning_rate"] == 0.5
+    assert "letmein" not in html.read_text() + summary.read_text()
+    run(ledger, None, html, summary, changes(str(tmp_path)))
+    assert "changed" not in Page(html.read_text()).ids, "a run of the profile as it is, or without a record"
 
 
 def test_secrets_do_not_reach_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
