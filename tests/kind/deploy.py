@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ PROFILE = Path(__file__).with_name("kind.yaml")
 IMAGES = ("agents", "trainer", "offline-teacher", "sync")
 LAYERS = ("crds", "platform", "pipelines", "schedules")
 NAMESPACES = ("tutorloop", "kubeflow")
+DRIFT = "tutorloop-sync-drift"
 ROLLOUTS = ("statefulset", "deployment")
 
 
@@ -149,6 +153,23 @@ class Deployment:
     def schedules(self) -> None:
         """Apply the schedules, and wait until Kubeflow agrees with them."""
         self.layer("schedules", "tutorloop", jobs=("tutorloop-sync",))
+
+    @contextlib.contextmanager
+    def without_drift(self) -> Iterator[None]:
+        """Let the schedules' CronJob rest for a block: a job of it may have begun with what Git held before a test changed that."""
+        try:
+            self._drift(suspended=True)
+            wait_until("the CronJob's last job to be over", self._no_drift_job, self._patient(500))
+            yield
+        finally:
+            self._drift(suspended=False)
+
+    def _drift(self, *, suspended: bool) -> None:
+        patch = json.dumps({"spec": {"suspend": suspended}})
+        self.kubectl("patch", "cronjob", DRIFT, "--namespace", "tutorloop", "--type", "merge", "--patch", patch)
+
+    def _no_drift_job(self) -> bool:
+        return not self.kubectl.get("cronjob", "tutorloop", name=DRIFT).get("status", {}).get("active")
 
     def _build(self, layer: str) -> str:
         say(f"building {layer}")

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.kubeflow.explain import failures
+from pipelines.kubeflow.workflow import name_of
 from tests.kind.cluster import Kubectl
 from tests.kind.deploy import NAMESPACES
+from tests.kind.kubeflow import NAMESPACE, WORKFLOWS
 
 OBJECTS = (
     "pods,jobs,cronjobs,deployments,statefulsets,services,endpointslices,configmaps,persistentvolumeclaims,networkpolicies,resourcequotas"
 )
 """Secrets are not among them."""
-CUSTOM = ("workflows.argoproj.io", "scheduledworkflows.kubeflow.org")
+CUSTOM = (WORKFLOWS, "scheduledworkflows.kubeflow.org")
 SECONDS = 60.0
 LOG_LINES = 3_000
 MOST_PODS = 150
 """Logs of the newest so many pods of a namespace."""
+LAST_LINES = 200
+"""Of a pod that failed: its last words are among them."""
+EXPLAINED = "failed-runs.txt"
+MOST_RUNS = 5
+"""The newest so many of the runs that failed are explained."""
 
 
 class Collector:
@@ -37,17 +46,36 @@ class Collector:
         self.failures: list[str] = []
 
     def collect(self) -> str:
-        """Collect everything that can be had; returns a sentence that says where it is, and what could not be had."""
+        """Collect everything that can be had; returns why the newest runs failed, where everything is, and what could not be had."""
         self._do("the folder", lambda: self._folder.mkdir(parents=True, exist_ok=True))
         self._write("nodes.txt", "describe", "nodes")
         self._write("nodes-wide.txt", "get", "nodes,pods,persistentvolumes", "--all-namespaces", "--output", "wide")
         for namespace in NAMESPACES:
             self._namespace(namespace)
+        explained: list[str] = []
+        self._do("why runs failed", lambda: explained.extend(self._explain()))
         if self._kind_name:
             self._nodes()
         lost = f"; {len(self.failures)} things could not be had (see failures.txt)" if self.failures else ""
         self._do("the list of failures", lambda: self._note_failures())
-        return f"logs, events and descriptions are in {self._folder}{lost}"
+        return "\n".join([*explained, f"logs, events and descriptions are in {self._folder}{lost}"])
+
+    def _explain(self) -> list[str]:
+        """What failed in the newest runs, drivers too, each with its last words."""
+        listed = self._ask("get", WORKFLOWS, "--namespace", NAMESPACE, "--sort-by", ".metadata.creationTimestamp", "--output", "json")
+        said = []
+        for workflow in reversed(json.loads(listed or '{"items": []}')["items"]):
+            found = failures(workflow, self._last_lines)
+            said += [f"{name_of(workflow)}:\n" + "\n".join(map(str, found))] if found else []
+            if len(said) == MOST_RUNS:
+                break
+        if said:
+            (self._folder / EXPLAINED).write_text("\n\n".join(said) + "\n")
+        return said
+
+    def _last_lines(self, pod: str) -> str:
+        options = ("--namespace", NAMESPACE, "--container", "main", "--tail", str(LAST_LINES))
+        return self._ask("logs", pod, *options, needed=False) or ""
 
     def _namespace(self, namespace: str) -> None:
         where = ("--namespace", namespace)

@@ -19,6 +19,7 @@ from pipelines.kubeflow.calls import UnreachableError
 from pipelines.kubeflow.client import Kubeflow as Client
 from pipelines.kubeflow.explain import failures
 from pipelines.kubeflow.submitting import submit
+from pipelines.kubeflow.workflow import Task, Workflow
 from tests.kind.cluster import Kubectl
 from tests.kind.commands import CommandError, WaitError, say
 from tests.kind.deploy import troubles_of
@@ -30,6 +31,7 @@ STATES = ("PENDING", "RUNNING", "SUCCEEDED", "SKIPPED", "FAILED", "CANCELING", "
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 NAMESPACE = "kubeflow"
 RUN_LABEL = "pipeline/runid"
+WORKFLOWS = "workflows.argoproj.io"
 STAGE_LABEL = "tutorloop.dev/stage"
 PIPELINE = "orca-math-kind"
 """What runs of the tests are shown as runs of: never the pipeline that a schedule runs, whose newest version it takes."""
@@ -201,23 +203,22 @@ class Kubeflow:
     def at_work(self) -> set[str]:
         """Ids of all runs that go on, also of those that somebody else has started."""
         unfinished = f"{RUN_LABEL},workflows.argoproj.io/completed!=true"
-        return {item["metadata"]["labels"][RUN_LABEL] for item in self._kubectl.get("workflows.argoproj.io", NAMESPACE, labels=unfinished)}
+        return {item["metadata"]["labels"][RUN_LABEL] for item in self._kubectl.get(WORKFLOWS, NAMESPACE, labels=unfinished)}
 
     def executed(self, run: str) -> Counter[str]:
         """Stages that a run has carried out, and how many pods that took; what came from the cache is not among them."""
         return Counter(pod.stage for pod in self.pods(run))
 
-    def cached(self, run: str) -> int | None:
-        """How many tasks were served from the cache; None where Kubeflow tells nothing about tasks.
+    def tasks(self, run: str) -> list[Task]:
+        """The tasks that a run has come to, with those from the cache, shards by themselves.
 
-        Of such a task Argo skips the node ``executor`` below the task's own. The API gives no node its parent, so that it does not say
-        which tasks these are; :meth:`executed` says which they are not.
+        Raises:
+            CommandError: The run has no workflow any more.
         """
-        answer = self.call("look at a run", lambda client: client.get_run(run))
-        tasks = answer.run_details.task_details if answer.run_details else None
-        if not tasks:
-            return None
-        return len([task for task in tasks if task.display_name == "executor" and str(task.state) == "SKIPPED"])
+        found = self._kubectl.get(WORKFLOWS, NAMESPACE, labels=f"{RUN_LABEL}={run}")
+        if not found:
+            raise CommandError(f"the run {run} has no workflow")
+        return Workflow(found[0]).tasks()
 
     def log(self, pod: str, *, lines: int = 40) -> str:
         """The end of what a task said."""
@@ -226,7 +227,7 @@ class Kubeflow:
     def describe(self, run: str) -> str:
         """What went wrong in a run, with the last words of tasks and drivers that failed, and which tasks wait for what."""
         lines = []
-        for workflow in self._kubectl.get("workflows.argoproj.io", NAMESPACE, labels=f"{RUN_LABEL}={run}"):
+        for workflow in self._kubectl.get(WORKFLOWS, NAMESPACE, labels=f"{RUN_LABEL}={run}"):
             lines += [str(failure) for failure in failures(workflow, self._last_words)]
         for pod in self.pods(run):
             if pod.phase == "Pending":

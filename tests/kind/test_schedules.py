@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -61,9 +62,26 @@ def merged(lab: Lab, schedule: dict[str, Any] | None) -> None:
 
 
 @pytest.fixture(scope="module")
-def fired(lab: Lab) -> tuple[Any, str]:
+def fired(lab: Lab) -> Iterator[tuple[Any, str]]:
     """The recurring run as it was declared first, and a run that it has started and that still goes on."""
-    merged(lab, declared(lab))
+    with lab.deployment.without_drift():
+        try:
+            merged(lab, declared(lab))
+            yield running(lab)
+        finally:
+            over(lab)
+
+
+def over(lab: Lab) -> None:
+    """Let nothing of the schedule go on, also when a test has failed: on a cluster that stays, it would fire each minute for good."""
+    left = recurring(lab)
+    merged(lab, None)
+    lab.started += [run for schedule in left for run in runs_of(lab, schedule.recurring_run_id)]
+    lab.end_runs()
+
+
+def running(lab: Lab) -> tuple[Any, str]:
+    """The recurring run, and the run that it starts."""
     [run] = recurring(lab)
 
     def started() -> str | None:

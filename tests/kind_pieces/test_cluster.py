@@ -180,6 +180,23 @@ def test_layers_come_in_order_each_when_the_one_before_works(programs: Programs,
     assert [text for text in programs.read() if text] == list(LAYERS.values())
 
 
+def test_the_job_against_drift_rests_for_a_block_also_one_that_fails(programs: Programs, deployment: Deployment) -> None:
+    programs.answers("get cronjob", out='{"status": {"lastScheduleTime": "2025-12-01T02:00:00Z"}}')
+    with pytest.raises(ZeroDivisionError), deployment.without_drift():
+        raise ZeroDivisionError
+    suspended, looked, resumed = programs.calls()
+    assert "patch cronjob tutorloop-sync-drift" in suspended and '"suspend": true' in suspended
+    assert "get cronjob tutorloop-sync-drift" in looked and '"suspend": false' in resumed
+
+
+def test_a_job_against_drift_that_is_at_work_is_waited_for(programs: Programs, kind: Kind) -> None:
+    programs.answers("get cronjob", out='{"status": {"active": [{"name": "tutorloop-sync-drift-1"}]}}')
+    impatient = Deployment(Built(Path("/nowhere")), kind.kubectl, Settings(patience=0.001))
+    with pytest.raises(WaitError, match="CronJob"), impatient.without_drift():
+        pytest.fail("it went on beside the job")
+    assert '"suspend": false' in programs.calls()[-1]
+
+
 SECRETS = """
 kind: Secret
 metadata: {name: minio-root, namespace: tutorloop}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.argo_workflow import ArgoWorkflow
 from tests.conftest import ROOT
 from tests.kind.cluster import Kubectl
 from tests.kind.diagnosis import Collector
@@ -32,6 +34,7 @@ else:
 
 def test_everything_is_collected(programs: Programs, tmp_path: Path) -> None:
     programs.answers("--output name", out="pod/run-abc\n")
+    programs.answers("--output json", out='{"items": []}')
     programs.answers("", out="text\n")
     said = Collector(Kubectl("lab"), tmp_path / "found", "lab").collect()
     assert said == f"logs, events and descriptions are in {tmp_path / 'found'}"
@@ -41,6 +44,20 @@ def test_everything_is_collected(programs: Programs, tmp_path: Path) -> None:
     calls = programs.calls()
     assert any(call.startswith("kind export logs") and call.endswith("--name lab") for call in calls)
     assert not any("secret" in call for call in calls)
+
+
+def test_the_last_words_of_a_driver_that_failed_are_printed(programs: Programs, tmp_path: Path) -> None:
+    workflow, well = ArgoWorkflow("r"), ArgoWorkflow("well")
+    pod = workflow.driver("tune-driver", workflow.root, "Failed", "exit code 1", container=True, shown="Train M2")
+    workflow.end("Failed")
+    well.end("Succeeded")
+    programs.answers(
+        "get workflows.argoproj.io --namespace kubeflow --sort-by", out=json.dumps({"items": [workflow.object(), well.object()]})
+    )
+    programs.answers(f"logs {pod}", out="F1201 02:00:00.000000       1 main.go:68] KFP driver: no artifact of that name\n")
+    said = Collector(Kubectl("lab"), tmp_path / "found").collect()
+    assert "the driver of Train M2 failed" in said and "KFP driver: no artifact of that name" in said and well.name not in said
+    assert "no artifact of that name" in (tmp_path / "found" / "failed-runs.txt").read_text()
 
 
 def test_half_of_it_failing_keeps_the_other_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,4 +114,5 @@ def test_the_original_failure_is_what_is_reported(tmp_path: Path, monkeypatch: p
     assert ended.returncode == 1
     assert "the cause in the fixture" in ended.stdout and "the cause in the test" in ended.stdout
     assert f"are in {tmp_path / 'found' / 'test_it-setup'}" in ended.stdout
-    assert (tmp_path / "found" / "test_that-call" / "nodes.txt").exists()
+    found = {path.name for path in (tmp_path / "found" / "test_that-call").rglob("*.txt")}
+    assert found - {"failures.txt"}, "of the second failure nothing was collected"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -153,14 +152,18 @@ def test_what_was_carried_out_is_told_from_pods_of_all_attempts(lab: tuple[Kubef
     assert "pipeline/runid=r,tutorloop.dev/stage=sft " in programs.calls()[-1]
 
 
-@pytest.mark.parametrize(("details", "cached"), [(None, None), (["SKIPPED", "SUCCEEDED", "SKIPPED"], 2)])
-def test_tasks_from_the_cache_are_those_whose_executor_was_skipped(
-    lab: tuple[Kubeflow, Runs, Direct], details: list[str] | None, cached: int | None
-) -> None:
-    kubeflow, runs, _ = lab
-    run = kubeflow.submit(PACKAGE, "first")
-    tasks: list[dict[str, Any]] = [{"display_name": "executor", "state": state, "task_id": state} for state in details or []]
-    if details:
-        # A condition that does not hold is skipped as well.
-        runs.rows[run]["run_details"] = {"task_details": [*tasks, {"display_name": "condition-1", "state": "SKIPPED"}]}
-    assert kubeflow.cached(run) == cached
+def test_tasks_are_told_with_those_from_the_cache_each_shard_by_itself(lab: tuple[Kubeflow, Runs, Direct], programs: Programs) -> None:
+    workflow = ArgoWorkflow("r", retries=False)
+    inside = workflow.nested("data", shown="Data")
+    for shard, item in enumerate(workflow.loop(1, 2, inside)):
+        workflow.task("solve", item, cached=bool(shard), shown="Teacher solves")
+    (programs.folder / "rules.json").write_text("[]")
+    # Argo packs the nodes of nearly every run.
+    programs.answers("get workflows.argoproj.io", out=json.dumps({"items": [workflow.object(packed=True)]}))
+    states = {task.path: task.state for task in lab[0].tasks("r")}
+    assert states == {"Data / Teacher solves [shard 0]": "done", "Data / Teacher solves [shard 1]": "cached"}
+
+
+def test_a_run_whose_workflow_is_gone_has_no_tasks_that_could_be_told(lab: tuple[Kubeflow, Runs, Direct]) -> None:
+    with pytest.raises(CommandError, match="has no workflow"):
+        lab[0].tasks("r")
