@@ -73,9 +73,9 @@ def submit(
     from pipelines.images import read_table
     from pipelines.kubeflow.client import Kubeflow
     from pipelines.kubeflow.packages import read_package
-    from pipelines.kubeflow.submitting import page_of
     from pipelines.kubeflow.submitting import submit as start
     from pipelines.parameters import load
+    from pipelines.run_record import page_of
 
     if not profile and package is None:
         raise click.UsageError("give --profile or --package")

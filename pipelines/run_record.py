@@ -96,14 +96,24 @@ def folder_of(records: str) -> str:
     return f"{records.rstrip('/')}/{run_name()}"
 
 
+def page_of(host: str, run: str) -> str:
+    """Address of a run's page in Kubeflow's UI.
+
+    Args:
+        host: Address of the UI, which also answers for the API.
+        run: Id of the run.
+    """
+    return f"{host.rstrip('/')}/#/runs/details/{run}"
+
+
 def links_of(run: str) -> dict[str, str]:
     """Where else a run is shown, as far as the environment (``TUTORLOOP_KUBEFLOW_URL``) says where that is.
 
     Args:
         run: Id of the run.
     """
-    host = os.environ.get("TUTORLOOP_KUBEFLOW_URL", "").rstrip("/")
-    return {"kubeflow": f"{host}/#/runs/details/{run}"} if host else {}
+    host = os.environ.get("TUTORLOOP_KUBEFLOW_URL", "")
+    return {"kubeflow": page_of(host, run)} if host else {}
 
 
 def _encoded(record: RunRecord) -> bytes:

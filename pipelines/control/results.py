@@ -50,12 +50,13 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
     rows = [*read_records(results["ledger"].path, StageRecord), *map(read_record, references)]
     record = run_record.from_ledger(run_record.read(folder), rows)
     promotion = msgspec.json.decode(Path(results["decision"].path).read_bytes())
-    outputs = {name: result.uri for name, result in results.items()} | {"model": str(results["card"].metadata.get("model", ""))}
-    run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs), folder)
-    run_record.finish(folder, succeeded=True)
     summary = msgspec.json.decode(Path(results["summary"].path).read_bytes())
     figures: dict[str, Any] = summary["figures"]
     told = {"headline": summary["verdict"]["headline"], "record": folder}
+    outputs = {name: result.uri for name, result in results.items()} | {"model": str(results["card"].metadata.get("model", ""))}
+    run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs), folder)
+    # Last of all: once this is said, nobody says that the run failed.
+    run_record.finish(folder, succeeded=True)
     return figures | told | {f"set {name}": _shown(value) for name, value in record.changed.items()}
 
 

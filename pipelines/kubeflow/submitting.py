@@ -66,16 +66,6 @@ def submit(
     return client.create_run(name, group.id, key, version.id, parameters or {}, service_account)
 
 
-def page_of(host: str, run: str) -> str:
-    """Address of a run's page in Kubeflow's UI.
-
-    Args:
-        host: Address of the UI, which also answers for the API.
-        run: Id of the run.
-    """
-    return f"{host.rstrip('/')}/#/runs/details/{run}"
-
-
 def _check(package: Package, parameters: Mapping[str, Any]) -> None:
     if unknown := sorted(set(parameters) - set(package.inputs)):
         raise ParameterError("parameters", ", ".join(unknown), f"inputs of the package {package.name}: {', '.join(sorted(package.inputs))}")

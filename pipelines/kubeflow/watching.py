@@ -12,9 +12,8 @@ from pipelines import run_record, summary
 from pipelines.kubeflow.cluster_api import Cluster
 from pipelines.kubeflow.explain import failures
 from pipelines.kubeflow.following import Change, Ended, follow
-from pipelines.kubeflow.submitting import page_of
 from pipelines.kubeflow.workflow import argument_of, phase_of
-from pipelines.run_record import RunRecord
+from pipelines.run_record import RunRecord, page_of
 
 WORDS = {"running": "at work", "preparing": "is prepared", "cached": "from the cache", "skipped": "is left out", "retrying": "again"}
 

@@ -280,6 +280,10 @@ def test_results_that_are_not_there_leave_the_record_open(run_of: Path) -> None:
     Path(made["ledger"].path).write_text("{}\n")
     with pytest.raises(InputError, match="not a valid StageRecord row"):
         results.keep(str(run_of), made)
+    made = material(run_of / "again")
+    Path(made["summary"].path).write_text("{}")
+    with pytest.raises(KeyError):
+        results.keep(str(run_of), made)
     assert run_record.read(run_of / "r1").status == "running"
 
 
