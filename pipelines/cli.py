@@ -125,7 +125,7 @@ def _dry_run(profile: str, options: RunOptions, responses: str, sample: int, as_
     import sys
 
     from components.core.progress import ProgressLines
-    from pipelines import dry_run, parameters
+    from pipelines import parameters
     from pipelines.forecast_text import as_json as encoded
     from pipelines.forecast_text import text
 
@@ -133,7 +133,7 @@ def _dry_run(profile: str, options: RunOptions, responses: str, sample: int, as_
     address = responses if is_remote(responses) else str(Path(responses.removeprefix("file://")).resolve())
     with contextlib.redirect_stdout(sys.stderr):
         lines = ProgressLines("sample", "0/1")
-        found = dry_run.dry_run(options, address, sample, lambda done, total: lines.show(done, total, "units"))
+        found = options.method.dry_run(options, address, sample, lambda done, total: lines.show(done, total, "units"))
     click.echo(encoded(found) if as_json else text(found))
 
 
@@ -146,16 +146,16 @@ def estimate(profile: str, overrides: tuple[str, ...], assumed: tuple[str, ...],
     """Say what a run will ask of teacher, GPUs and stores, without doing anything."""
     from components.core.records import StageRecord, read_records
     from components.core.store import fetched
-    from pipelines import estimate as estimates
     from pipelines import parameters
+    from pipelines.estimate import text
 
     options = parameters.load(profile, overrides)
-    values: dict[str, object] = {}
+    estimator, values = options.method.estimator, dict[str, object]()
     if like:
         with fetched(f"{like.rstrip('/')}/ledger.jsonl") as path:
-            values.update(estimates.measured(read_records(path, StageRecord)))
-    chosen = estimates.assumptions(parameters.assignments(assumed, values))
-    click.echo(estimates.text(estimates.estimate(options, chosen), chosen))
+            values.update(estimator.measured(read_records(path, StageRecord)))
+    chosen = estimator.assume(parameters.assignments(assumed, values))
+    click.echo(text(estimator.estimate(options, chosen), chosen))
 
 
 @cli.command()
@@ -164,7 +164,8 @@ def profiles() -> None:
     from pipelines import parameters
 
     for name in parameters.profile_names():
-        click.echo(f"{name:<16} {parameters.load(name).description}")
+        found = parameters.load(name)
+        click.echo(f"{name:<16} {found.method.title}: {found.profile.description}")
 
 
 @cli.command()

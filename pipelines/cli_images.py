@@ -81,20 +81,22 @@ def build(
 
 
 @click.command("compile")
-@click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or a YAML file: its rounds, engines and pods.")
+@click.option(
+    "--profile", default="tiny", show_default=True, help="Name of a profile, or a YAML file: its method, shape, engines and pods."
+)
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter, for example cluster.queue=gpus.")
 @click.option("--images", "table", metavar="URI", default=DEFAULT_TABLE, show_default=True, help="Table of built images.")
-@click.option(
-    "--out", metavar="URI", default="build/orca_math.yaml", show_default=True, help="Package to write: a file or s3://bucket/key."
-)
-def compile_package(profile: str, overrides: Sequence[str], table: str, out: str) -> None:
+@click.option("--out", metavar="URI", help="Package to write: a file or s3://bucket/key; build/METHOD.yaml without it.")
+def compile_package(profile: str, overrides: Sequence[str], table: str, out: str | None) -> None:
     """Write the compiled pipeline with the images that are built and the parameters of a profile, ready to upload to Kubeflow."""
     from pipelines.images import read_table
     from pipelines.package import finished_package
     from pipelines.parameters import load
 
     found = read_table(table)
-    package = finished_package(load(profile, overrides), found, profile=profile)
+    options = load(profile, overrides)
+    package = finished_package(options, found, profile=profile)
+    out = out or f"build/{options.method.name}.yaml"
     put(out, package.encode())
     click.echo(f"package: {out}")
     _tell_weight(package)

@@ -149,7 +149,7 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
     """How a compiled pipeline runs on a cluster. All values are our choice.
 
     Attributes:
-        pipeline: Name of the pipeline in Kubeflow, in metrics and in labels.
+        pipeline: Name of the pipeline in Kubeflow, in metrics and in labels; empty for the method's.
         stores: Addresses of stores; those of manifests/ by default.
         pods: Pods by kind of task.
         retry: Further attempts of a task.
@@ -163,7 +163,7 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
         deadline_s: A run is ended after so many seconds; 0 for never.
     """
 
-    pipeline: Annotated[LabelValue, Meta(min_length=1)] = "orca-math"
+    pipeline: LabelValue = ""
     stores: StoreOptions = StoreOptions()
     pods: PodsOptions = PodsOptions()
     retry: RetryOptions = RetryOptions()
@@ -193,10 +193,6 @@ VARIABLES: dict[str, tuple[Kind, ...]] = {
 }
 """Keys of the ConfigMap, and the kinds of tasks that get each as the variable of its name: those that read it, since every reference
 to a key is in the workflow several times for each task."""
-
-
-TRAINING_TASKS = {"sft": "sft", "preference_tuning": "tune"}
-"""Sections of the stages that may train on several nodes, and the names of their tasks."""
 
 
 def parse_cluster(values: Mapping[str, Any]) -> ClusterOptions:

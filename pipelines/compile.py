@@ -4,53 +4,55 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pipelines.cluster import TRAINING_TASKS, parse_cluster
+import msgspec
+
+from pipelines.methods import METHODS
 from pipelines.parameters import RunOptions, load
 
-if TYPE_CHECKING:
-    from pipelines.task_settings import TaskSettings
-
 COMPILED = Path(__file__).resolve().parent / "compiled"
-KEPT = {"orca_math.yaml": "tiny", "orca_math_7b.yaml": "orca_math_7b"}
-"""Packages that are kept in Git, and the profiles that their rounds and pods are of."""
-
-
-def compile_orca_math(out: Path, rounds: int) -> None:
-    """Compile the Orca-Math pipeline with ``rounds`` practice rounds to ``out``."""
-    _compile(out, rounds, None)
+KEPT = {name: profile for method in METHODS.values() for name, profile in method.packages.items()}
+"""Packages that are kept in Git, and the profiles that their shape and pods are of."""
 
 
 def compile_profile(out: Path, options: RunOptions) -> None:
-    """Compile the Orca-Math pipeline with a profile's rounds, for pods as its ``cluster`` section says, to ``out``."""
-    from pipelines.task_settings import TaskSettings
+    """Compile the pipeline of a profile's method in the shape that the profile gives it, for pods as its ``cluster`` section says.
 
-    launchers = (task for section, task in TRAINING_TASKS.items() if int(options.sections[section].get("nodes", 1)) > 1)
-    _compile(out, options.rounds, TaskSettings(parse_cluster(options.cluster), frozenset(launchers)))
-
-
-def _compile(out: Path, rounds: int, settings: TaskSettings | None) -> None:
+    Args:
+        out: File to write.
+        options: Checked options.
+    """
     from kfp.compiler import Compiler
 
-    from pipelines.orca_math.pipeline import build
     from pipelines.slimming import slim
+    from pipelines.task_settings import TaskSettings
 
+    launchers = frozenset(name for name, kind in options.method.trainings.items() if options.section(kind, name).nodes > 1)
     out.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(build(rounds, settings), str(out))
+    Compiler().compile(options.method.build(options.shape, TaskSettings(options.cluster, launchers)), str(out))
     slim(out)
 
 
-def package_for(rounds: int, folder: Path) -> Path:
-    """The package to run on this machine, where pods do not count: one kept in Git if it has that many rounds, else one compiled into
+def package_for(options: RunOptions, folder: Path) -> Path:
+    """The package to run on this machine, where pods do not count: one kept in Git if it has that shape, else one compiled into
     ``folder``.
+
+    Args:
+        options: Checked options.
+        folder: Of the run.
     """
-    for name, profile in KEPT.items():
-        if load(profile).rounds == rounds:
+    for name, profile in options.method.packages.items():
+        if _compiled_in(load(profile)) == _compiled_in(options):
             return COMPILED / name
-    out = folder / f"orca_math_{rounds}_rounds.yaml"
-    compile_orca_math(out, rounds)
+    out = folder / f"{options.method.name}.yaml"
+    compile_profile(out, options)
     return out
+
+
+def _compiled_in(options: RunOptions) -> dict[str, Any]:
+    """What of the shape is no parameter."""
+    return {name: value for name, value in msgspec.structs.asdict(options.shape).items() if name not in options.method.shards}
 
 
 def package_digest(text: str) -> str:

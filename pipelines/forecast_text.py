@@ -5,14 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from components.core.progress import clock
-from pipelines.dry_run import Figure, Forecast, LimitForecast
-
-NAMES = {
-    "ask": "Ask-Me-Anything conversations",
-    "rewrite": "Suggester and Editor conversations",
-    "seed": "seeds solved",
-    "verdict": "verdicts",
-}
+from pipelines.forecast import Figure, Forecast, LimitForecast
 
 
 def as_json(found: Forecast) -> str:
@@ -40,19 +33,15 @@ def text(found: Forecast) -> str:
 
 def _remarks(found: Forecast) -> list[str]:
     usage = found.sample
-    taken = ", ".join(f"{count} {NAMES[kind]}" for kind, count in found.units.items())
+    taken = ", ".join(f"{count} {found.titles[kind]}" for kind, count in found.units.items())
     lines = [
         f"sample: {taken}",
         f"  it cost {usage.usd:,.4f} dollars: {usage.requests:,} requests, {usage.prompt_tokens + usage.completion_tokens:,} tokens; "
         f"{usage.cache_hits:,} more were answered by the response store",
         "  kept: " + ", ".join(f"{ratio:.0%} of the {name}" for name, ratio in found.kept_ratio.items()),
-        "  the run finds these replies in the store and does not pay for them again"
-        + ("; those of the judge aside" if found.judged else ""),
+        "  the run finds these replies in the store and does not pay for them again",
+        *(f"  {remark}" for remark in found.remarks),
     ]
-    if found.judged:
-        lines.append(
-            "  the judge was shown the teacher's own solutions, since there is no student yet; a student's responses may be longer"
-        )
     if found.stopped:
         lines.append(f"  it was not taken whole: {found.stopped}")
     lines.append("range: what nine of ten redraws of the sample come to; a larger --sample makes it narrower")

@@ -34,6 +34,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         pipeline_root: Folder for artifacts and KFP's cache.
         offline_teacher: Options of the offline teacher; None when it is not needed.
         answer_key: Seed sources whose solutions the offline teacher may give.
+        pipeline: Name of the pipeline, for the metrics.
         docker: How to run the tasks as containers; None for processes.
         folder: The run's own folder.
     """
@@ -43,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_root: str
     offline_teacher: dict[str, Any] | None
     answer_key: list[dict[str, Any]]
+    pipeline: str = ""
     docker: DockerOptions | None = None
     folder: str
 

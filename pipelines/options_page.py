@@ -16,13 +16,16 @@ import msgspec
 from components.core.options import Options
 from components.offline_teacher.options import OfflineTeacherOptions
 from pipelines.cluster import ClusterOptions
-from pipelines.parameters import SECTIONS, RunOptions
+from pipelines.methods import METHODS
+from pipelines.parameters import ProfileOptions
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "options.md"
 HEAD = """# Options
 
-What a profile, `--set name=value` and the form that starts a run in Kubeflow's UI may say, by section; in the form the section `sft` is
-called `sft_options`. Written from the options classes by `make compile`. A name or value that is wrong is refused before any work starts.
+What a profile, `--set name=value` and the form that starts a run in Kubeflow's UI may say, by section. Written from the options classes
+by `make compile`. A name or value that is wrong is refused before any work starts.
+
+The sections of each method:
 """
 TOP = "(top level)"
 BUILT: dict[str, type[Options]] = {"cluster": ClusterOptions, "offline_teacher": OfflineTeacherOptions}
@@ -31,8 +34,14 @@ BUILT: dict[str, type[Options]] = {"cluster": ClusterOptions, "offline_teacher":
 
 def page() -> str:
     """The page, as Markdown."""
-    sections: dict[str, type[Options]] = {TOP: RunOptions, **SECTIONS, **BUILT}
+    sections: dict[str, type[Options]] = {TOP: ProfileOptions}
     parts = [HEAD]
+    for method in METHODS.values():
+        parts.append(f"- {method.title}, `method: {method.name}`: " + ", ".join(f"`{name}`" for name in method.sections))
+        sections[f"{TOP}, {method.name}"] = method.shape
+        sections |= {name if sections.get(name, kind) is kind else f"{name}, {method.name}": kind for name, kind in method.sections.items()}
+    parts.append("")
+    sections |= BUILT
     told: set[type[Options]] = set()
     for name, kind in sections.items():
         parts.append(f"## {name}\n")
@@ -53,7 +62,7 @@ def _tables(kind: type[Options], name: str, told: set[type[Options]]) -> Iterato
     lines = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     below: dict[str, type[Options]] = {}
     for field in msgspec.structs.fields(kind):
-        if kind is RunOptions and field.name in (*BUILT, "sections"):
+        if kind is ProfileOptions and field.name in BUILT:
             continue
         words, type_text = meanings.get(field.name, ("", ""))
         lines.append(f"| `{field.name}` | {_cell(f'`{type_text}`')} | {_default(field)} | {_cell(words)} |")

@@ -11,7 +11,6 @@ import yaml
 
 from pipelines import images
 from pipelines.binding import bind
-from pipelines.cluster import parse_cluster
 from pipelines.compile import compile_profile, package_digest
 from pipelines.images import ImageTable
 from pipelines.package_checks import require
@@ -40,7 +39,7 @@ def finished_package(options: RunOptions, table: ImageTable, *, profile: str) ->
         out = Path(scratch) / "package.yaml"
         compile_profile(out, options)
         text = images.resolve(out.read_text(), table, vllm=uses_vllm(options))
-    stores = msgspec.structs.asdict(parse_cluster(options.cluster).stores)
+    stores = msgspec.structs.asdict(options.cluster.stores)
     values = pipeline_arguments(options, stores=stores, profile=profile, pipeline_digest=package_digest(text))
     spec, *platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
     inputs = spec["root"]["inputDefinitions"]["parameters"]

@@ -11,77 +11,93 @@ from typing import Any
 import msgspec
 import yaml
 
-from components.contamination.options import ContaminationOptions
 from components.core import data_folder
 from components.core.errors import InputError, ParameterError
-from components.core.options import Options, parse_options
+from components.core.options import Options, OptionsT, parse_options
 from components.core.store import MissingKeyError, fetched
-from components.evaluation.options import EvaluationOptions
-from components.judging.options import JudgingOptions
 from components.offline_teacher.options import OfflineTeacherOptions
-from components.preference_tuning.options import TuningOptions
-from components.preferences.options import PreferenceOptions
-from components.promotion.options import PromotionOptions
-from components.sampling.options import SamplingOptions
 from components.seeds.options import SeedsOptions
-from components.sft.options import SFTOptions
-from components.solving.options import SolvingOptions
-from components.student.options import StudentOptions
-from components.synthesis.options import SynthesisOptions
+from components.student.options import GenerationOptions
 from components.teacher.options import OFFLINE, TeacherOptions
-from pipelines.cluster import parse_cluster
-
-PROFILES = Path(__file__).resolve().parent / "profiles"
-
-SECTIONS: dict[str, type[Options]] = {
-    "seeds": SeedsOptions,
-    "benchmarks": SeedsOptions,
-    "teacher": TeacherOptions,
-    "judge_teacher": TeacherOptions,
-    "synthesis": SynthesisOptions,
-    "solving": SolvingOptions,
-    "contamination": ContaminationOptions,
-    "student": StudentOptions,
-    "sft": SFTOptions,
-    "sampling": SamplingOptions,
-    "judging": JudgingOptions,
-    "preferences": PreferenceOptions,
-    "preference_tuning": TuningOptions,
-    "evaluation": EvaluationOptions,
-    "promotion": PromotionOptions,
-}
-"""Section of a profile to the options class that checks it; each becomes one pipeline parameter."""
+from pipelines.cluster import ClusterOptions, parse_cluster
+from pipelines.method import Method
+from pipelines.methods import DEFAULT, METHODS
 
 
-class RunOptions(Options, frozen=True, kw_only=True):
-    """The top level of a profile: what is not an option of one stage.
+class ProfileOptions(Options, frozen=True, kw_only=True):
+    """The top level of a profile: what is not an option of one stage. What a method's graph looks like is there as well.
 
     Attributes:
         description: For people.
-        rounds: Practice rounds; the paper's 2 make M3.
+        method: Name of the method.
         seed: Seed of everything random.
-        data_shards: Tasks that share synthesis and solving (our choice).
-        sampling_shards: Tasks that share sampling and judging (our choice).
         offline_teacher: Options of the offline teacher that is started when a teacher's ``base_url`` is ``offline``.
         answer_key: Sources (as in ``seeds.sources``) whose worked solutions the offline teacher may give.
         cluster: How tasks run on a cluster (``pipelines.cluster``); fixed when the pipeline is compiled.
-        sections: The options of the stages.
     """
 
     description: str = ""
-    rounds: int = 2
+    method: str = DEFAULT
     seed: int = 0
-    data_shards: int = 1
-    sampling_shards: int = 1
     offline_teacher: dict[str, Any] = {}
     answer_key: list[dict[str, Any]] = []
     cluster: dict[str, Any] = {}
-    sections: dict[str, dict[str, Any]] = {}
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole set of parameters that was checked.
+
+    Attributes:
+        profile: Its top level.
+        shape: What the graph looks like; of the method's class.
+        cluster: How tasks run on a cluster.
+        sections: The options of the stages, by section; all of the method's are there.
+    """
+
+    profile: ProfileOptions
+    shape: Any
+    cluster: ClusterOptions
+    sections: dict[str, Any]
+
+    @property
+    def method(self) -> Method:
+        """The method that the profile names."""
+        return METHODS[self.profile.method]
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random."""
+        return self.profile.seed
+
+    def section(self, kind: type[OptionsT], name: str) -> OptionsT:
+        """The options of a stage.
+
+        Args:
+            kind: Their class.
+            name: Of the section.
+        """
+        options = self.sections[name]
+        assert isinstance(options, kind)
+        return options
+
+    def shape_of(self, kind: type[OptionsT]) -> OptionsT:
+        """What the graph looks like, as the class of the method that asks."""
+        assert isinstance(self.shape, kind)
+        return self.shape
+
+    def record(self) -> dict[str, Any]:
+        """All values, as a run's record keeps them: the top level as in a profile, and the sections apart."""
+        top = {**msgspec.to_builtins(self.profile), **msgspec.to_builtins(self.shape), "cluster": msgspec.to_builtins(self.cluster)}
+        return {**top, "sections": msgspec.to_builtins(self.sections)}
 
 
 def profile_names() -> list[str]:
     """Names of the profiles that come with TutorLoop."""
-    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    return sorted(_profiles())
+
+
+def _profiles() -> dict[str, Path]:
+    return {name: path for method in METHODS.values() for name, path in method.profiles.items()}
 
 
 def load(profile: str, overrides: Sequence[str] = ()) -> RunOptions:
@@ -124,11 +140,10 @@ YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\
 def _read(profile: str) -> dict[str, Any]:
     uri = profile
     if not profile.endswith((".yaml", ".yml")):
-        if profile not in profile_names():
-            raise ParameterError(
-                "--profile", profile, "one of " + ", ".join(profile_names()) + ", or a YAML file (path or s3://bucket/key)"
-            )
-        uri = str(PROFILES / f"{profile}.yaml")
+        known = _profiles()
+        if profile not in known:
+            raise ParameterError("--profile", profile, "one of " + ", ".join(sorted(known)) + ", or a YAML file (path or s3://bucket/key)")
+        uri = str(known[profile])
     try:
         with fetched(uri) as path:
             values = yaml.load(path.read_bytes(), Loader=YamlLoader)
@@ -160,37 +175,56 @@ def check(values: Mapping[str, Any]) -> RunOptions:
     Raises:
         ParameterError: A name or value is wrong; says where and what is allowed.
     """
-    own = {name: value for name, value in values.items() if name not in SECTIONS}
-    names = {field.name for field in msgspec.structs.fields(RunOptions)} - {"sections"}
+    method = _method(values)
+    own = {name: value for name, value in values.items() if name not in method.sections}
+    shape_names = {field.name for field in msgspec.structs.fields(method.shape)}
+    names = {field.name for field in msgspec.structs.fields(ProfileOptions)} | shape_names
     for name in own:
         if name not in names:
-            raise ParameterError(name, own[name], "one of " + ", ".join(sorted(names | set(SECTIONS))))
-    sections = {name: dict(values.get(name) or {}) for name in SECTIONS}
-    if not sections["judge_teacher"]:
-        sections["judge_teacher"] = dict(sections["teacher"])
-    elif "prices" in sections["teacher"]:
-        # One table may hold the prices of both models.
-        sections["judge_teacher"].setdefault("prices", sections["teacher"]["prices"])
-    for name, kind in SECTIONS.items():
-        options = parse_options(kind, sections[name], name)
-        if isinstance(options, TeacherOptions):
-            options.check(name)
-    run = parse_options(RunOptions, {**own, "sections": sections}, "profile")
-    for name in ("rounds", "data_shards", "sampling_shards"):
-        if getattr(run, name) < 1:
-            raise ParameterError(name, getattr(run, name), "a whole number, 1 or more")
-    parse_options(OfflineTeacherOptions, run.offline_teacher, "offline_teacher")
-    parse_cluster(run.cluster)
-    if run.answer_key:
-        parse_options(SeedsOptions, {"sources": run.answer_key}, "answer_key")
-    return run
+            raise ParameterError(name, own[name], "one of " + ", ".join(sorted(names | set(method.sections))))
+    given = {name: dict(values.get(name) or {}) for name in method.sections}
+    first, *others = [*method.teachers, ""]
+    for name in filter(None, others):
+        if not given[name]:
+            given[name] = dict(given[first])
+        elif "prices" in given[first]:
+            # One table may hold the prices of all models.
+            given[name].setdefault("prices", given[first]["prices"])
+    sections = {name: parse_options(kind, given[name], name) for name, kind in method.sections.items()}
+    for name in method.teachers:
+        options = sections[name]
+        assert isinstance(options, TeacherOptions)
+        options.check(name)
+    profile = parse_options(ProfileOptions, {name: value for name, value in own.items() if name not in shape_names}, "")
+    shape = parse_options(method.shape, {name: value for name, value in own.items() if name in shape_names}, "")
+    parse_options(OfflineTeacherOptions, profile.offline_teacher, "offline_teacher")
+    cluster = parse_cluster(profile.cluster)
+    if not cluster.pipeline:
+        cluster = msgspec.structs.replace(cluster, pipeline=method.pipeline)
+    if profile.answer_key:
+        parse_options(SeedsOptions, {"sources": profile.answer_key}, "answer_key")
+    return RunOptions(profile=profile, shape=shape, cluster=cluster, sections=sections)
+
+
+def _method(values: Mapping[str, Any]) -> Method:
+    name = values.get("method", DEFAULT)
+    if name not in METHODS:
+        raise ParameterError("method", name, "one of " + ", ".join(METHODS))
+    return METHODS[name]
 
 
 def needs_data_folder(run: RunOptions) -> bool:
     """Whether a file of the profile lies in ``{data}`` while the folder is not set."""
-    sources = [*run.sections["seeds"]["sources"], *run.sections["benchmarks"]["sources"], *run.answer_key]
-    uris = [source.get("uri", "") for source in sources] + run.sections["judging"].get("golden", [])
+    uris = _texts([msgspec.to_builtins(run.sections), run.profile.answer_key])
     return any(data_folder.MARK in uri for uri in uris) and not os.environ.get(data_folder.VARIABLE)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [text for item in value.values() for text in _texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) else []
 
 
 def require_data_folder(run: RunOptions, profile: str) -> None:
@@ -207,12 +241,12 @@ def require_data_folder(run: RunOptions, profile: str) -> None:
 
 def uses_offline_teacher(run: RunOptions) -> bool:
     """Whether a teacher of this run is the offline teacher."""
-    return any(run.sections[name].get("base_url") == OFFLINE for name in ("teacher", "judge_teacher"))
+    return any(run.section(TeacherOptions, name).base_url == OFFLINE for name in run.method.teachers)
 
 
 def uses_vllm(run: RunOptions) -> bool:
-    """Whether sampling or evaluation use the vLLM engine, which has an image of its own."""
-    return any(run.sections[name].get("engine") == "vllm" for name in ("sampling", "evaluation"))
+    """Whether a stage generates with the vLLM engine, which has an image of its own."""
+    return any(options.engine == "vllm" for options in run.sections.values() if isinstance(options, GenerationOptions))
 
 
 def run_arguments(run: RunOptions) -> dict[str, Any]:
@@ -224,11 +258,8 @@ def run_arguments(run: RunOptions) -> dict[str, Any]:
     Args:
         run: Checked options.
     """
-    arguments: dict[str, Any] = {
-        ("sft_options" if name == "sft" else name): _without_null(msgspec.to_builtins(parse_options(kind, run.sections[name], name)))
-        for name, kind in SECTIONS.items()
-    }
-    return arguments | {"seed": run.seed}
+    sections: dict[str, Any] = _without_null(msgspec.to_builtins(run.sections))
+    return sections | {"seed": run.seed}
 
 
 def changed(run: RunOptions, profile: str) -> dict[str, Any]:
@@ -244,7 +275,7 @@ def changed(run: RunOptions, profile: str) -> dict[str, Any]:
     found = {"seed": run.seed} if given.pop("seed") != before.pop("seed") else {}
     for name, section in given.items():
         names = [option for option in section | before[name] if section.get(option) != before[name].get(option)]
-        found |= {f"{name.removesuffix('_options')}.{option}": section.get(option, "") for option in names}
+        found |= {f"{name}.{option}": section.get(option, "") for option in names}
     return found
 
 
@@ -266,6 +297,7 @@ def pipeline_arguments(run: RunOptions, *, stores: Mapping[str, str], profile: s
     arguments = {**run_arguments(run), **stores, "profile": profile}
     if pipeline_digest:
         arguments["pipeline_digest"] = pipeline_digest
-    arguments["data_shards"] = [f"{index}/{run.data_shards}" for index in range(run.data_shards)]
-    arguments["sampling_shards"] = [f"{index}/{run.sampling_shards}" for index in range(run.sampling_shards)]
+    for name in run.method.shards:
+        count = getattr(run.shape, name)
+        arguments[name] = [f"{index}/{count}" for index in range(count)]
     return arguments

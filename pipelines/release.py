@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 
 from components.core.errors import InputError, ParameterError
-from pipelines.cluster import parse_cluster
 from pipelines.images import REPOSITORIES, ImageTable
 from pipelines.native import native_manifests
 from pipelines.package import finished_package
@@ -73,7 +72,7 @@ def release(overlay: Path, profiles: Mapping[str, RunOptions], table: ImageTable
 def _packages(profiles: Mapping[str, RunOptions], table: ImageTable) -> dict[str, str]:
     found: dict[str, str] = {}
     for profile, options in profiles.items():
-        name = parse_cluster(options.cluster).pipeline
+        name = options.cluster.pipeline
         if name in found:
             raise ParameterError("cluster.pipeline", name, f"another name in {profile}: two profiles of a release have this one")
         found[name] = finished_package(options, table, profile=profile)

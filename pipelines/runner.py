@@ -101,7 +101,7 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
     with _only_run_in(home) as work:
         folder = _new_folder(home, profile)
         _point_latest(home, folder)
-        package = package_for(options.rounds, folder)
+        package = package_for(options, folder)
         text = images.resolve(package.read_text(), docker.images if docker else None, vllm=parameters.uses_vllm(options))
         (folder / "pipeline.yaml").write_text(text)
         digest = package_digest(package.read_text())
@@ -111,8 +111,9 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
                 options, stores={**addresses, "records": str(home)}, profile=profile, pipeline_digest=digest
             ),
             pipeline_root=str(shared / "artifacts"),
-            offline_teacher=options.offline_teacher if parameters.uses_offline_teacher(options) else None,
-            answer_key=options.answer_key,
+            offline_teacher=options.profile.offline_teacher if parameters.uses_offline_teacher(options) else None,
+            answer_key=options.profile.answer_key,
+            pipeline=options.cluster.pipeline,
             docker=_docker_options(docker, options, addresses, folder) if docker else None,
             folder=str(folder),
         )
@@ -121,7 +122,7 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
             profile=profile,
             status=run_record.RUNNING,
             started_at=run_record.now(),
-            parameters=msgspec.to_builtins(options),
+            parameters=options.record(),
             pipeline_digest=digest,
         )
         run_record.write(record, folder)
@@ -156,7 +157,7 @@ def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str,
     tasks = folder.parent / task_records.FOLDER
     tasks.mkdir(parents=True, exist_ok=True)
     certificates = os.environ.get("SSL_CERT_FILE", "")
-    named = [options.sections, options.answer_key, options.offline_teacher, os.environ.get(data_folder.VARIABLE, ""), certificates]
+    named = [options.record(), os.environ.get(data_folder.VARIABLE, ""), certificates]
     return DockerOptions(
         teacher_image=images.reference("offline-teacher", docker.images) if parameters.uses_offline_teacher(options) else "",
         home=str(folder.parent),
@@ -236,6 +237,7 @@ def _run_child(job: Job, folder: Path, display: Display, work: int) -> int:
     environment = {
         **os.environ,
         "TUTORLOOP_RUN": folder.name,
+        "TUTORLOOP_PIPELINE": os.environ.get("TUTORLOOP_PIPELINE", job.pipeline),
         "TUTORLOOP_METRICS_DIR": str(folder / "metrics"),
         "PYTHONUNBUFFERED": "1",
         progress.MODE_VARIABLE: "json",

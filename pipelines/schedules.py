@@ -20,8 +20,12 @@ from pipelines import cron, parameters
 from pipelines.parameters import YamlLoader
 
 KUSTOMIZATION = "kustomization.yaml"
-FIXED = {"answer_key", "cluster", "data_shards", "description", "offline_teacher", "rounds", "sampling_shards"}
-"""Parts of a profile that a run on a cluster is not given."""
+
+
+def fixed(run: parameters.RunOptions) -> set[str]:
+    """Parts of a profile that are compiled into its package, so that a run on a cluster is not given them."""
+    return {field.name for kind in (parameters.ProfileOptions, run.method.shape) for field in msgspec.structs.fields(kind)} - {"seed"}
+
 
 # Kubeflow keeps a recurring run's description in 255 characters, and the marker of a sync needs up to half of them.
 Description = Annotated[str, Meta(max_length=120)]
@@ -154,8 +158,9 @@ def _checked(schedule: Schedule) -> Declared:
         raise ParameterError("schedule.cron", schedule.cron, f"a cron expression with seconds first; {error}") from error
     if schedule.profile not in parameters.profile_names():
         raise ParameterError("schedule.profile", schedule.profile, "one of " + ", ".join(parameters.profile_names()))
+    profile = parameters.load(schedule.profile)
     for name in schedule.parameters:
-        if name.partition(".")[0] in FIXED:
+        if name.partition(".")[0] in fixed(profile):
             raise ParameterError(
                 f"schedule.parameters.{name}", schedule.parameters[name], "set in the profile: it is compiled into the package"
             )

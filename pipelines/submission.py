@@ -11,7 +11,7 @@ from components.core.errors import ParameterError
 from pipelines import parameters
 from pipelines.images import ImageTable
 from pipelines.package import finished_package
-from pipelines.schedules import FIXED
+from pipelines.schedules import fixed
 
 TRIALS = "-trials"
 """Behind the name of a profile's pipeline: versions of runs by hand must not become the newest of a pipeline that a schedule runs."""
@@ -66,8 +66,9 @@ def given_to(package_profile: str, profile: str, overrides: Sequence[str]) -> di
     """
     if profile and package_profile not in ("", profile):
         raise ParameterError("--profile", profile, f"{package_profile}, for which the package was compiled")
+    known = parameters.load(profile or package_profile) if overrides else None
     for text in overrides:
-        if text.partition("=")[0].partition(".")[0] in FIXED:
+        if known and text.partition("=")[0].partition(".")[0] in fixed(known):
             raise ParameterError("--set", text, "something else with --package: this is compiled into it")
     return changed(profile or package_profile, overrides) if overrides else {}
 

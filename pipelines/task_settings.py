@@ -11,8 +11,6 @@ from pipelines.cluster import VARIABLES, ClusterOptions, Kind, PodOptions
 
 USER = 65532
 """Of the images."""
-FETCHING = {"sources-version", "collect-seeds", "collect-benchmarks", "base-model"}
-"""Tasks that may fetch from a model hub."""
 MODEL_CACHE = "/tutorloop-models"
 RUN_LABEL = "pipeline/runid"
 """KFP puts it on every pod."""
@@ -25,7 +23,7 @@ class TaskSettings:
 
     Attributes:
         cluster: Of the profile.
-        launchers: Names of the training tasks that let nodes of their own train (Kubeflow Trainer): their pods only wait, and then
+        launchers: Sections of the trainings that nodes of their own do (Kubeflow Trainer): the pods of these tasks only wait, and then
             handle the model's files.
     """
 
@@ -42,6 +40,8 @@ class TaskSettings:
         retried: bool = True,
         publishes: bool = False,
         asks_teacher: bool = False,
+        fetches: bool = False,
+        trains: str = "",
     ) -> dsl.PipelineTask:
         """Give a task all its settings. Where tasks run as processes or containers of one machine, only name and attempts count.
 
@@ -53,6 +53,8 @@ class TaskSettings:
             retried: False for a task whose errors are to be told at once.
             publishes: The task writes to the model store.
             asks_teacher: The task needs the teacher's key, whatever its kind.
+            fetches: The task may fetch from a model hub.
+            trains: Section of the training that the task does; empty for any other task.
 
         Returns:
             The task.
@@ -62,7 +64,7 @@ class TaskSettings:
         if retried and retry.times:
             task.set_retry(retry.times, backoff_duration=retry.wait, backoff_factor=float(retry.factor), backoff_max_duration=retry.within)
         pods = self.cluster.pods
-        if task.component_spec.name in self.launchers:
+        if trains in self.launchers:
             self._pod(task, msgspec.structs.replace(pods.model, timeout_s=pods.training.timeout_s))
         else:
             self._pod(task, getattr(pods, kind))
@@ -70,7 +72,7 @@ class TaskSettings:
             kubernetes.mount_pvc(task, pvc_name=self.cluster.model_cache, mount_path=MODEL_CACHE)
             task.set_env_variable("TUTORLOOP_MODEL_CACHE", MODEL_CACHE)
         self._labels(task)
-        self._environment(task, kind, publishes=publishes, asks_teacher=asks_teacher or kind == "teacher")
+        self._environment(task, kind, publishes=publishes, asks_teacher=asks_teacher or kind == "teacher", fetches=fetches)
         return task
 
     def pipeline_config(self) -> dsl.PipelineConfig:
@@ -112,13 +114,13 @@ class TaskSettings:
             if value:
                 kubernetes.add_pod_label(task, key, value)
 
-    def _environment(self, task: dsl.PipelineTask, kind: Kind, *, publishes: bool, asks_teacher: bool) -> None:
+    def _environment(self, task: dsl.PipelineTask, kind: Kind, *, publishes: bool, asks_teacher: bool, fetches: bool) -> None:
         secrets = self.cluster.secrets
         user = secrets.publisher if publishes else secrets.store
         given = {user: {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}}
         if asks_teacher:
             given[secrets.teacher] = {"api-key": "TUTORLOOP_TEACHER_API_KEY"}
-        if task.component_spec.name in FETCHING:
+        if fetches:
             given[secrets.hub] = {"token": "HF_TOKEN"}
         given[secrets.pushgateway] = {"username": "TUTORLOOP_PUSHGATEWAY_USER", "password": "TUTORLOOP_PUSHGATEWAY_PASSWORD"}
         for name, variables in given.items():

@@ -42,11 +42,11 @@ def parse_options(kind: type[OptionsT], values: Mapping[str, Any], section: str)
     names = [field.name for field in msgspec.structs.fields(kind)]
     for name in values:
         if name not in names:
-            raise ParameterError(f"{section}.{name}", values[name], "one of the names " + ", ".join(sorted(names)))
+            raise ParameterError(".".join(filter(None, (section, name))), values[name], "one of the names " + ", ".join(sorted(names)))
     try:
         return msgspec.convert(_integral(values), kind)
     except msgspec.ValidationError as error:
         text = str(error)
         path = text.rsplit("`$.", 1)[1].rstrip("`") if "`$." in text else ""
         top = path.split(".")[0].split("[")[0]
-        raise ParameterError(f"{section}.{path}" if path else section, values.get(top, values), text.split(" - at")[0]) from error
+        raise ParameterError(".".join(filter(None, (section, path))), values.get(top, values), text.split(" - at")[0]) from error

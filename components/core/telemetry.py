@@ -96,7 +96,7 @@ _problems = _gauge("promotion_problems", "Development problems behind both accur
 
 def pipeline_label() -> str:
     """Value of the ``pipeline`` label."""
-    return os.environ.get("TUTORLOOP_PIPELINE", "orca-math")
+    return os.environ.get("TUTORLOOP_PIPELINE", "none")
 
 
 def task_labels(task: StageRun) -> dict[str, str]:

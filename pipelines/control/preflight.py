@@ -10,23 +10,20 @@ from typing import Any
 import msgspec
 
 from components.core.errors import ParameterError, TutorLoopError
-from components.core.options import parse_options
 from components.core.store import is_remote, open_store
 from components.core.store_http import TASK_VARIABLE
-from components.preference_tuning.options import TuningOptions
-from components.sft.options import SFTOptions
 from components.student.spread import spread_of
+from components.teacher.options import TeacherOptions
 from components.teacher.preflight import Services, check_services
 from pipelines import parameters, run_record
-from pipelines.cluster import TRAINING_TASKS, ClusterOptions, parse_cluster
 from pipelines.control import kubernetes_checks
 from pipelines.control.kubernetes_checks import TrainingPlan
-from pipelines.parameters import SECTIONS, RunOptions, check
+from pipelines.methods import METHODS
+from pipelines.parameters import RunOptions, check
 from pipelines.run_record import RunRecord
 
 STORES = ("responses", "checkpoints", "models")
 PROBE = "preflight.json"
-TRAINING_OPTIONS: dict[str, type[SFTOptions] | type[TuningOptions]] = {"sft": SFTOptions, "preference_tuning": TuningOptions}
 
 
 def run(given: Mapping[str, Any]) -> None:
@@ -50,7 +47,7 @@ def run(given: Mapping[str, Any]) -> None:
         profile=str(given["profile"]),
         status=run_record.RUNNING,
         started_at=run_record.now(),
-        parameters={"rounds": given["rounds"], "seed": given["seed"], "sections": {name: given[name] for name in SECTIONS}},
+        parameters=_as_given(given),
         pipeline_digest=str(given["pipeline_digest"]),
         links=run_record.links_of(run_record.run_name()),
     )
@@ -60,15 +57,15 @@ def run(given: Mapping[str, Any]) -> None:
     options = check_parameters(given)
     changed = parameters.changed(options, record.profile)
     run_record.write(msgspec.structs.replace(run_record.read(folder), changed=changed), folder)
-    cluster = parse_cluster(given["cluster"])
-    trainings = training_plans(options, cluster, given["launchers"])
+    cluster = options.cluster
+    trainings = training_plans(options, given["launchers"])
     if any(plan.nodes > 1 for plan in trainings) and not is_remote(str(given["checkpoints"])):
         raise ParameterError("checkpoints", given["checkpoints"], "an s3:// URI where several nodes train")
-    teachers = [options.sections["teacher"], options.sections["judge_teacher"]]
+    teachers = [options.section(TeacherOptions, name) for name in options.method.teachers]
     check_services(
         Services(
             stores=[str(given[name]) for name in STORES],
-            teachers=[section for index, section in enumerate(teachers) if section not in teachers[:index]],
+            teachers=[msgspec.to_builtins(section) for index, section in enumerate(teachers) if section not in teachers[:index]],
         )
     )
     for name in STORES:
@@ -80,31 +77,34 @@ def run(given: Mapping[str, Any]) -> None:
             print(told, file=sys.stderr, flush=True)
 
 
-def training_plans(options: RunOptions, cluster: ClusterOptions, launchers: Sequence[str]) -> list[TrainingPlan]:
+def _as_given(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters for a record that is opened before they are checked."""
+    sections = {name: given[name] for name in METHODS[given["method"]].sections}
+    return {"method": given["method"], **given["shape"], "seed": given["seed"], "sections": sections}
+
+
+def training_plans(options: RunOptions, launchers: Sequence[str]) -> list[TrainingPlan]:
     """Where each training of the run computes.
 
     Args:
         options: Of the run.
-        cluster: Settings that the pipeline was compiled with.
-        launchers: Training tasks that it was compiled to let several nodes train.
+        launchers: Sections of the trainings that the pipeline was compiled to let several nodes do.
 
     Raises:
         ParameterError: The rows of an update cannot be shared by the processes, or the pipeline was compiled for another number of nodes.
     """
     plans = []
-    for section, task in TRAINING_TASKS.items():
-        training = parse_options(TRAINING_OPTIONS[section], options.sections[section], section)
-        if (training.nodes > 1) != (task in launchers):
-            allowed = "1" if task not in launchers else "2 or more"
+    for section, kind in options.method.trainings.items():
+        training, pod = options.section(kind, section), options.cluster.pods.training
+        if (training.nodes > 1) != (section in launchers):
+            allowed = "1" if section not in launchers else "2 or more"
             raise ParameterError(f"{section}.nodes", training.nodes, f"{allowed} with this pipeline; compile it for this profile")
-        gpus = training.cluster.gpus if training.nodes > 1 else cluster.pods.training.gpus
-        kind = str(getattr(training, "method", "sft"))
+        gpus = training.cluster.gpus if training.nodes > 1 else pod.gpus
         try:
-            spread_of(training, kind, training.processes or max(gpus, 1))
+            spread_of(training, str(getattr(training, "method", "sft")), training.processes or max(gpus, 1))
         except ParameterError as error:
             raise TutorLoopError(f"{section}: {error.message}", error.hint) from error
-        gpu_type = training.cluster.gpu_type if training.nodes > 1 else cluster.pods.training.gpu_type
-        plans.append(TrainingPlan(section, training.nodes, gpus, gpu_type))
+        plans.append(TrainingPlan(section, training.nodes, gpus, training.cluster.gpu_type if training.nodes > 1 else pod.gpu_type))
     return plans
 
 
@@ -114,7 +114,6 @@ def check_parameters(given: Mapping[str, Any]) -> RunOptions:
     Raises:
         ParameterError: A name or value is wrong.
     """
-    values = {name: given[name] for name in SECTIONS}
-    values.update({name: given[name] for name in ("seed", "rounds")})
-    values.update({name: len(given[name]) for name in ("data_shards", "sampling_shards")})
-    return check(values)
+    method = METHODS[given["method"]]
+    values = {name: given[name] for name in (*method.sections, "method", "seed", "cluster")}
+    return check(values | given["shape"] | {name: len(given[name]) for name in method.shards})

@@ -10,12 +10,9 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
-import msgspec
-
-from components.core.options import parse_options
-from components.core.records import Problem, Usage, read_records
+from components.core.records import Problem, read_records
 from components.core.stage import StageRun
 from components.judging.options import JudgingOptions
 from components.seeds.options import SeedsOptions
@@ -26,92 +23,25 @@ from components.synthesis.options import SynthesisOptions
 from components.teacher.options import LIMITS, TeacherOptions
 from components.teacher.preflight import preflight
 from components.teacher.spending import Spending
-from pipelines.estimate import Assumptions, assumptions, estimate
+from pipelines.forecast import RESAMPLES, Figure, Forecast, LimitForecast, Progress, StageForecast, figure, total
 from pipelines.local_run import offline_teacher
+from pipelines.methods.orca_math.estimate import ESTIMATOR, OrcaMathAssumptions, estimate
+from pipelines.methods.orca_math.sample import Kind, Plan, Sample, Unit, look_up, requests_of, take
+from pipelines.methods.orca_math.shape import OrcaMathShape
 from pipelines.parameters import RunOptions, uses_offline_teacher
-from pipelines.sample import Kind, Plan, Progress, Sample, Unit, look_up, requests_of, take
 
-RESAMPLES = 200
-"""Draws with replacement from the sample; the range is that of nine tenths of the estimates they lead to."""
 LITTLE = 1e-6
 """In the place of nothing, where an assumption must be above zero."""
+TITLES: dict[str, str] = {
+    "ask": "Ask-Me-Anything conversations",
+    "rewrite": "Suggester and Editor conversations",
+    "seed": "seeds solved",
+    "verdict": "verdicts",
+}
 
-
-class Figure(NamedTuple):
-    """An estimate with its range."""
-
-    value: float
-    low: float
-    high: float
-
-
-class StageForecast(NamedTuple):
-    """What one stage asks for.
-
-    Attributes:
-        requests: In all.
-        prompt_tokens: Sent.
-        reply_tokens: Received.
-        usd: Price.
-        seconds: Time for what is not stored yet; None when the sample sent nothing, so that no time is known.
-        bound: What the time depends on.
-        stored_ratio: Share of the requests that the response store had before the sample, 0 to 1.
-    """
-
-    requests: Figure
-    prompt_tokens: Figure
-    reply_tokens: Figure
-    usd: Figure
-    seconds: float | None
-    bound: str
-    stored_ratio: float
-
-
-class LimitForecast(NamedTuple):
-    """How a limit compares with what the run will be charged.
-
-    Attributes:
-        name: Its dotted name.
-        maximum: Its value.
-        needed: What the run needs of it, with what is stored taken off.
-        verdict: ``within``, ``may be exceeded`` or ``exceeded``.
-    """
-
-    name: str
-    maximum: float
-    needed: Figure
-    verdict: str
-
-
-class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dry run tells.
-
-    Attributes:
-        seeds: Seed problems of the run.
-        problems: Training problems, before any filter drops some.
-        units: Seeds and verdicts of the sample, by kind.
-        kept_ratio: Share of what the sample's conversations and solutions brought that is kept, by stage.
-        sample: What the sample asked for; ``cache_hits`` were stored.
-        stopped: Why the sample was not taken whole; empty when it was.
-        judged: Whether requests to the judge were among the sample; their replies are not used by the run.
-        stages: By name.
-        limits: Those that are set.
-    """
-
-    seeds: int
-    problems: Figure
-    units: dict[str, int]
-    kept_ratio: dict[str, float]
-    sample: Usage
-    stopped: str
-    judged: bool
-    stages: dict[str, StageForecast]
-    limits: list[LimitForecast]
-
-    @property
-    def usd(self) -> Figure:
-        """Price of all requests."""
-        return _sum(stage.usd for stage in self.stages.values())
+JUDGED = [
+    "those of the judge aside: it was shown the teacher's own solutions, since there is no student yet; a student's responses may be longer"
+]
 
 
 def dry_run(run: RunOptions, responses: str, count: int, progress: Progress | None = None) -> Forecast:
@@ -131,18 +61,20 @@ def dry_run(run: RunOptions, responses: str, count: int, progress: Progress | No
     os.environ["TUTORLOOP_RUN"] = f"dry-run-{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seeds.jsonl"
-        collect_seeds(path, parse_options(SeedsOptions, run.sections["seeds"], "seeds"), run.seed, StageRun("seeds"))
+        collect_seeds(path, run.section(SeedsOptions, "seeds"), run.seed, StageRun("seeds"))
         plan = Plan(
-            teacher=parse_options(TeacherOptions, run.sections["teacher"], "teacher"),
-            judge=parse_options(TeacherOptions, run.sections["judge_teacher"], "judge_teacher"),
-            synthesis=parse_options(SynthesisOptions, run.sections["synthesis"], "synthesis"),
-            solving=parse_options(SolvingOptions, run.sections["solving"], "solving"),
-            judging=parse_options(JudgingOptions, run.sections["judging"], "judging"),
+            teacher=run.section(TeacherOptions, "teacher"),
+            judge=run.section(TeacherOptions, "judge_teacher"),
+            synthesis=run.section(SynthesisOptions, "synthesis"),
+            solving=run.section(SolvingOptions, "solving"),
+            judging=run.section(JudgingOptions, "judging"),
             responses=responses,
             seed=run.seed,
             seeds=list(read_records(path, Problem)),
         )
-        with offline_teacher(run.offline_teacher if uses_offline_teacher(run) else None, run.answer_key, run.seed, Path(folder)):
+        with offline_teacher(
+            run.profile.offline_teacher if uses_offline_teacher(run) else None, run.profile.answer_key, run.seed, Path(folder)
+        ):
             for section in [plan.teacher] if plan.judge == plan.teacher else [plan.teacher, plan.judge]:
                 asyncio.run(preflight(section))
             before = look_up(plan)
@@ -170,10 +102,10 @@ def forecast(run: RunOptions, plan: Plan, sample: Sample, before: Sequence[Unit]
         requests, tokens = asked[0].requests * (1 - stored), (asked[0].prompt_tokens + asked[0].reply_tokens) * (1 - stored)
         seconds, bound = _time(run, plan, sample, name, requests, tokens)
         stages[name] = StageForecast(
-            requests=_figure([each.requests for each in asked]),
-            prompt_tokens=_figure([each.prompt_tokens for each in asked]),
-            reply_tokens=_figure([each.reply_tokens for each in asked]),
-            usd=_figure([each.usd for each in asked]),
+            requests=figure([each.requests for each in asked]),
+            prompt_tokens=figure([each.prompt_tokens for each in asked]),
+            reply_tokens=figure([each.reply_tokens for each in asked]),
+            usd=figure([each.usd for each in asked]),
             seconds=seconds,
             bound=bound,
             stored_ratio=stored,
@@ -182,7 +114,7 @@ def forecast(run: RunOptions, plan: Plan, sample: Sample, before: Sequence[Unit]
     solved = sum(unit.solved for unit in sample.units)
     return Forecast(
         seeds=len(plan.seeds),
-        problems=_figure([each.problems for each in found]),
+        problems=figure([each.problems for each in found]),
         units={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         kept_ratio={
             "rewritten problems": assumed.rewritten_kept,
@@ -190,13 +122,14 @@ def forecast(run: RunOptions, plan: Plan, sample: Sample, before: Sequence[Unit]
         },
         sample=sample.usage,
         stopped=sample.stopped,
-        judged=bool(requests_of(sample.units, "judging")),
+        titles=TITLES,
+        remarks=JUDGED if requests_of(sample.units, "judging") else [],
         stages=stages,
         limits=list(_limits(plan, stages, sample.today)),
     )
 
 
-def measured(plan: Plan, units: Sequence[Unit]) -> Assumptions:
+def measured(plan: Plan, units: Sequence[Unit]) -> OrcaMathAssumptions:
     """What a sample says in the place of the assumptions; what it says nothing about stays assumed."""
     of: dict[Kind, list[Unit]] = {kind: [unit for unit in units if unit.kind == kind] for kind in get_args(Kind)}
     # What the sample holds as many of as of the others, the run may hold few of.
@@ -220,7 +153,7 @@ def measured(plan: Plan, units: Sequence[Unit]) -> Assumptions:
                 "prompt": max(sum(weight * request.prompt for weight, request in requests) / weight, LITTLE),
                 "reply": max(sum(weight * request.reply for weight, request in requests) / weight, LITTLE),
             }
-    return assumptions(values)
+    return ESTIMATOR.assume(values)
 
 
 def stored_ratio(units: Sequence[Unit], before: Sequence[Unit], stage: str) -> float:
@@ -245,18 +178,6 @@ def _redrawn(units: Sequence[Unit], draws: random.Random) -> list[Unit]:
     return [unit for found in of.values() for unit in draws.choices(found, k=len(found))]
 
 
-def _figure(values: Sequence[float]) -> Figure:
-    """The first value, and the range of nine tenths of the others."""
-    middle, *others = values
-    ranked = sorted(others)
-    return Figure(middle, min(middle, ranked[len(ranked) // 20]), max(middle, ranked[-1 - len(ranked) // 20]))
-
-
-def _sum(figures: Iterable[Figure]) -> Figure:
-    columns = list(zip(*figures, strict=True))
-    return Figure(*(sum(column) for column in columns))
-
-
 def _time(run: RunOptions, plan: Plan, sample: Sample, stage: str, requests: float, tokens: float) -> tuple[float | None, str]:
     """Seconds for so many requests, and what they depend on: the slowest of all that holds requests up."""
     took = [request.seconds for request in requests_of(sample.units, stage) if not request.stored]
@@ -264,7 +185,8 @@ def _time(run: RunOptions, plan: Plan, sample: Sample, stage: str, requests: flo
         return 0.0, ""
     if not took:
         return None, ""
-    teacher, processes = (plan.judge, run.sampling_shards) if stage == "judging" else (plan.teacher, run.data_shards)
+    shape = run.shape_of(OrcaMathShape)
+    teacher, processes = (plan.judge, shape.sampling_shards) if stage == "judging" else (plan.teacher, shape.data_shards)
     at_once = min(teacher.concurrency * processes, requests)
     bounds = {
         f"{sum(took) / len(took):.2f} s a request, {at_once:.0f} at once": requests * sum(took) / len(took) / at_once,
@@ -281,8 +203,8 @@ def _time(run: RunOptions, plan: Plan, sample: Sample, stage: str, requests: flo
 def _limits(plan: Plan, stages: Mapping[str, StageForecast], today: Spending) -> Iterable[LimitForecast]:
     """The limits hold for a run as a whole, whichever section sets them; those of a day for all runs."""
     parts = stages.values()
-    usd = _sum(Figure(*(value * (1 - stage.stored_ratio) for value in stage.usd)) for stage in parts)
-    tokens = _sum(
+    usd = total(Figure(*(value * (1 - stage.stored_ratio) for value in stage.usd)) for stage in parts)
+    tokens = total(
         Figure(*(value * (1 - stage.stored_ratio) for value in figure))
         for stage in parts
         for figure in (stage.prompt_tokens, stage.reply_tokens)

@@ -1,5 +1,6 @@
 """The layer of the data: what is learnt from and what is measured with, the base model, and what the teacher makes of the seeds."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from kfp import dsl
@@ -12,6 +13,7 @@ from components.promotion.component import starting_point
 from components.seeds.component import collect_benchmarks, collect_seeds, sources_version
 from components.solving.component import solve
 from components.synthesis.component import synthesize
+from pipelines.parts.graphs import Layer, layer
 from pipelines.task_settings import TaskSettings
 
 
@@ -22,63 +24,63 @@ class Data(NamedTuple):
     ledger: Artifact
 
 
-def data_layer(settings: TaskSettings):
+def data_layer(settings: TaskSettings) -> Layer:
     """Build the nested pipeline.
 
     Args:
         settings: Of its tasks.
 
     Returns:
-        A pipeline component with the outputs of :class:`Data`: rows to train on, benchmark problems, M0, and the ledger so far.
+        A layer with the outputs of :class:`Data`: rows to train on, benchmark problems, M0, and the ledger so far.
     """
     configure = settings.configure
 
-    @dsl.pipeline(name="data", description="Seeds become problems, the teacher solves them, and what is too close to a benchmark goes.")
-    def data(
-        seeds: dict,
-        benchmarks: dict,
-        teacher: dict,
-        synthesis: dict,
-        solving: dict,
-        contamination: dict,
-        student: dict,
-        responses: str,
-        models: str,
-        records: str,
-        seed: int,
-        shards: list[str],
-    ) -> Data:
+    def data(given: SimpleNamespace) -> Data:
         versions = configure(
-            sources_version(seeds=seeds, benchmarks=benchmarks, records=records), "Version of the sources", "data", cached=False
+            sources_version(seeds=given.seeds, benchmarks=given.benchmarks, records=given.records),
+            "Version of the sources",
+            "data",
+            cached=False,
+            fetches=True,
         )
         evals = configure(
-            collect_benchmarks(options=benchmarks, seed=seed, version=versions.outputs["benchmarks"], records=records),
+            collect_benchmarks(options=given.benchmarks, seed=given.seed, version=versions.outputs["benchmarks"], records=given.records),
             "Collect benchmarks",
             "data",
+            fetches=True,
         )
         # The model is loaded before any teacher request is paid for: a base model that does not load costs nothing.
-        start = configure(starting_point(models=models, student=student, records=records), "Starting point", "data", cached=False)
+        start = configure(
+            starting_point(models=given.models, student=given.student, records=given.records), "Starting point", "data", cached=False
+        )
         base = configure(
             base_model(
-                benchmarks=evals.outputs["problems"], options=student, champion=start.output, models=models, seed=seed, records=records
+                benchmarks=evals.outputs["problems"],
+                options=given.student,
+                champion=start.output,
+                models=given.models,
+                seed=given.seed,
+                records=given.records,
             ),
             "Base model M0",
             "model",
+            fetches=True,
         )
         collected = configure(
-            collect_seeds(options=seeds, seed=seed, version=versions.outputs["seeds"], records=records).after(base),
+            collect_seeds(options=given.seeds, seed=given.seed, version=versions.outputs["seeds"], records=given.records).after(base),
             "Collect seeds",
             "data",
+            fetches=True,
         )
-        with dsl.ParallelFor(shards, name="shards") as shard:
+        with dsl.ParallelFor(given.shards, name="shards") as shard:
             written = configure(
                 synthesize(
                     seeds=collected.outputs["problems"],
-                    teacher=teacher,
-                    options=synthesis,
-                    responses=responses,
-                    records=records,
-                    seed=seed,
+                    teacher=given.teacher,
+                    options=given.synthesis,
+                    responses=given.responses,
+                    records=given.records,
+                    seed=given.seed,
                     shard=shard,
                 ),
                 "Agents write problems",
@@ -87,11 +89,11 @@ def data_layer(settings: TaskSettings):
             solved = configure(
                 solve(
                     problems=written.outputs["problems"],
-                    teacher=teacher,
-                    options=solving,
-                    responses=responses,
-                    records=records,
-                    seed=seed,
+                    teacher=given.teacher,
+                    options=given.solving,
+                    responses=given.responses,
+                    records=given.records,
+                    seed=given.seed,
                     shard=shard,
                 ),
                 "Teacher solves",
@@ -103,15 +105,15 @@ def data_layer(settings: TaskSettings):
                 seeds=collected.outputs["problems"],
                 benchmarks=evals.outputs["problems"],
                 corpus=base.outputs["corpus"],
-                options=contamination,
-                records=records,
+                options=given.contamination,
+                records=given.records,
             ),
             "Contamination gate",
             "data",
         )
         gathered = configure(
             gather(
-                records=records,
+                records=given.records,
                 shards_1=dsl.Collected(written.outputs["Output"]),
                 shards_2=dsl.Collected(solved.outputs["Output"]),
                 record_1=collected.outputs["Output"],
@@ -129,4 +131,13 @@ def data_layer(settings: TaskSettings):
             ledger=gathered.outputs["ledger"],
         )
 
-    return data
+    return layer(
+        data,
+        name="data",
+        description="Seeds become problems, the teacher solves them, and what is too close to a benchmark goes.",
+        parameters=(
+            *("seeds", "benchmarks", "teacher", "synthesis", "solving", "contamination", "student"),
+            *("responses", "models", "records", "seed", "shards"),
+        ),
+        outputs=Data,
+    )

@@ -1,13 +1,14 @@
 """The layer of the first model: supervised fine-tuning on the teacher's solutions makes M1 of M0, and both are measured."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
-from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from components.evaluation.component import evaluate
 from components.ledger.component import gather
 from components.sft.component import sft
+from pipelines.parts.graphs import Layer, layer
 from pipelines.task_settings import TaskSettings
 
 
@@ -18,48 +19,46 @@ class FirstModel(NamedTuple):
     ledger: Artifact
 
 
-def first_model_layer(settings: TaskSettings):
+def first_model_layer(settings: TaskSettings) -> Layer:
     """Build the nested pipeline.
 
     Args:
         settings: Of its tasks.
 
     Returns:
-        A pipeline component with the outputs of :class:`FirstModel`: M1, what it and M0 did on the benchmarks, and the ledger so far.
+        A layer with the outputs of :class:`FirstModel`: M1, what it and M0 did on the benchmarks, and the ledger so far.
     """
     configure = settings.configure
 
-    @dsl.pipeline(name="first-model", description="M0 learns from the teacher's solutions and becomes M1.")
-    def first_model(
-        base: Input[Model],
-        train: Input[Dataset],
-        benchmarks: Input[Dataset],
-        ledger: Input[Artifact],
-        sft_options: dict,
-        evaluation: dict,
-        checkpoints: str,
-        records: str,
-        seed: int,
-    ) -> FirstModel:
+    def first_model(given: SimpleNamespace) -> FirstModel:
         first = configure(
-            sft(base=base, train=train, options=sft_options, checkpoints=checkpoints, seed=seed, records=records),
+            sft(
+                base=given.base, train=given.train, options=given.sft, checkpoints=given.checkpoints, seed=given.seed, records=given.records
+            ),
             "Train M1 (SFT)",
             "training",
+            trains="sft",
         )
         scored = {
             name: configure(
                 evaluate(
-                    model=model, benchmarks=benchmarks, options=evaluation, name=name, checkpoints=checkpoints, seed=seed, records=records
+                    model=model,
+                    benchmarks=given.benchmarks,
+                    options=given.evaluation,
+                    name=name,
+                    checkpoints=given.checkpoints,
+                    seed=given.seed,
+                    records=given.records,
                 ),
                 f"Evaluate {name}",
                 "generation",
             )
-            for name, model in (("M0", base), ("M1", first.outputs["model"]))
+            for name, model in (("M0", given.base), ("M1", first.outputs["model"]))
         }
         gathered = configure(
             gather(
-                records=records,
-                previous=ledger,
+                records=given.records,
+                previous=given.ledger,
                 record_1=first.outputs["Output"],
                 record_2=scored["M0"].outputs["Output"],
                 record_3=scored["M1"].outputs["Output"],
@@ -74,4 +73,11 @@ def first_model_layer(settings: TaskSettings):
             ledger=gathered.outputs["ledger"],
         )
 
-    return first_model
+    return layer(
+        first_model,
+        name="first-model",
+        description="M0 learns from the teacher's solutions and becomes M1.",
+        artifacts={"base": Input[Model], "train": Input[Dataset], "benchmarks": Input[Dataset], "ledger": Input[Artifact]},
+        parameters=("sft", "evaluation", "checkpoints", "records", "seed"),
+        outputs=FirstModel,
+    )

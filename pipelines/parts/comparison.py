@@ -1,84 +1,71 @@
 """The last layer: the new model against the champion, the report, publication, and the run's record."""
 
-from kfp import dsl
+from types import SimpleNamespace
+
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from components.evaluation.component import evaluate_champion
 from components.promotion.component import compare, current_champion, publish
 from components.report.component import report
 from pipelines.control.component import keep_results
+from pipelines.parts.graphs import Layer, layer
 from pipelines.task_settings import TaskSettings
 
 
-def comparison_layer(settings: TaskSettings):
+def comparison_layer(settings: TaskSettings) -> Layer:
     """Build the nested pipeline.
 
     Args:
         settings: Of its tasks.
 
     Returns:
-        A pipeline component without outputs: its last task closes the run's record.
+        A layer without outputs: its last task closes the run's record.
     """
     configure = settings.configure
 
-    @dsl.pipeline(name="comparison", description="The new model is compared with the champion, reported and published.")
-    def comparison(
-        model: Input[Model],
-        train: Input[Dataset],
-        benchmarks: Input[Dataset],
-        results: Input[Dataset],
-        base_results: Input[Dataset],
-        ledger: Input[Artifact],
-        evaluation: dict,
-        promotion: dict,
-        checkpoints: str,
-        models: str,
-        records: str,
-        pipeline_digest: str,
-        seed: int,
-    ):
+    def comparison(given: SimpleNamespace) -> None:
         # What the champion is changes between runs while every parameter stays the same.
-        champion = configure(current_champion(models=models, records=records), "Current champion", "data", cached=False)
+        champion = configure(current_champion(models=given.models, records=given.records), "Current champion", "data", cached=False)
         champion_scored = configure(
             evaluate_champion(
-                models=models,
+                models=given.models,
                 champion=champion.output,
-                benchmarks=benchmarks,
-                options=evaluation,
-                checkpoints=checkpoints,
-                seed=seed,
-                records=records,
+                benchmarks=given.benchmarks,
+                options=given.evaluation,
+                checkpoints=given.checkpoints,
+                seed=given.seed,
+                records=given.records,
             ),
             "Evaluate the champion",
             "generation",
         )
         compared = configure(
             compare(
-                ledger=ledger,
-                results=results,
-                base_results=base_results,
+                ledger=given.ledger,
+                results=given.results,
+                base_results=given.base_results,
                 champion_results=champion_scored.outputs["results"],
                 champion=champion.output,
-                options=promotion,
-                records=records,
+                options=given.promotion,
+                records=given.records,
             ),
             "Compare with the champion",
             "data",
         )
-        page = configure(report(ledger=ledger, decision=compared.outputs["decision"], records=records), "Report", "data")
+        page = configure(report(ledger=given.ledger, decision=compared.outputs["decision"], records=given.records), "Report", "data")
         published = configure(
             publish(
-                model=model,
-                train=train,
-                results=results,
+                model=given.model,
+                train=given.train,
+                results=given.results,
                 decision=compared.outputs["decision"],
                 html=page.outputs["html"],
                 summary=page.outputs["summary"],
-                ledger=ledger,
-                options=promotion,
-                models=models,
-                pipeline_digest=pipeline_digest,
-                records=records,
+                ledger=given.ledger,
+                options=given.promotion,
+                models=given.models,
+                pipeline_digest=given.pipeline_digest,
+                records=given.records,
             ),
             "Publish",
             "data",
@@ -86,10 +73,10 @@ def comparison_layer(settings: TaskSettings):
         )
         configure(
             keep_results(
-                records=records,
+                records=given.records,
                 html=page.outputs["html"],
                 summary=page.outputs["summary"],
-                ledger=ledger,
+                ledger=given.ledger,
                 decision=compared.outputs["decision"],
                 card=published.outputs["card"],
                 record_1=champion_scored.outputs["Output"],
@@ -101,4 +88,17 @@ def comparison_layer(settings: TaskSettings):
             cached=False,
         )
 
-    return comparison
+    return layer(
+        comparison,
+        name="comparison",
+        description="The new model is compared with the champion, reported and published.",
+        artifacts={
+            "model": Input[Model],
+            "train": Input[Dataset],
+            "benchmarks": Input[Dataset],
+            "results": Input[Dataset],
+            "base_results": Input[Dataset],
+            "ledger": Input[Artifact],
+        },
+        parameters=("evaluation", "promotion", "checkpoints", "models", "records", "pipeline_digest", "seed"),
+    )

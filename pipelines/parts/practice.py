@@ -1,6 +1,6 @@
 """The layer of a practice round: the model answers, its answers are judged, and preference tuning makes the next model of it."""
 
-import inspect
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from kfp import dsl
@@ -12,6 +12,7 @@ from components.ledger.component import gather
 from components.preference_tuning.component import tune
 from components.preferences.component import build_preferences
 from components.sampling.component import sample
+from pipelines.parts.graphs import Layer, layer
 from pipelines.task_settings import TaskSettings
 
 
@@ -21,7 +22,7 @@ class Round(NamedTuple):
     ledger: Artifact
 
 
-def practice_layer(number: int, settings: TaskSettings):
+def practice_layer(number: int, settings: TaskSettings) -> Layer:
     """Build the nested pipeline of one practice round. Every round also trains a matched control: the same positives, order and number
     of steps, without the preference term.
 
@@ -31,39 +32,22 @@ def practice_layer(number: int, settings: TaskSettings):
         settings: Of its tasks.
 
     Returns:
-        A pipeline component with the outputs of :class:`Round`: the new model, what it did on the benchmarks, and the ledger so far.
+        A layer with the outputs of :class:`Round`: the new model, what it did on the benchmarks, and the ledger so far.
     """
     configure = settings.configure
 
-    def practice(
-        model: Input[Model],
-        train: Input[Dataset],
-        benchmarks: Input[Dataset],
-        ledger: Input[Artifact],
-        judge_teacher: dict,
-        sampling: dict,
-        judging: dict,
-        preferences: dict,
-        preference_tuning: dict,
-        evaluation: dict,
-        responses: str,
-        checkpoints: str,
-        records: str,
-        seed: int,
-        shards: list[str],
-        sft_model: Input[Model] = None,
-    ) -> Round:
-        with dsl.ParallelFor(shards, name="shards") as shard:
+    def practice(given: SimpleNamespace) -> Round:
+        with dsl.ParallelFor(given.shards, name="shards") as shard:
             sampled = configure(
                 sample(
-                    model=model,
-                    train=train,
-                    options=sampling,
-                    checkpoints=checkpoints,
+                    model=given.model,
+                    train=given.train,
+                    options=given.sampling,
+                    checkpoints=given.checkpoints,
                     round=number,
-                    seed=seed,
+                    seed=given.seed,
                     shard=shard,
-                    records=records,
+                    records=given.records,
                 ),
                 f"Sample M{number}",
                 "generation",
@@ -71,11 +55,11 @@ def practice_layer(number: int, settings: TaskSettings):
             judged = configure(
                 judge(
                     samples=sampled.outputs["samples"],
-                    train=train,
-                    teacher=judge_teacher,
-                    options=judging,
-                    responses=responses,
-                    records=records,
+                    train=given.train,
+                    teacher=given.judge_teacher,
+                    options=given.judging,
+                    responses=given.responses,
+                    records=given.records,
                     round=number,
                     shard=shard,
                 ),
@@ -84,47 +68,53 @@ def practice_layer(number: int, settings: TaskSettings):
             )
         built = configure(
             build_preferences(
-                judged=dsl.Collected(judged.outputs["judged"]), train=train, options=preferences, round=number, seed=seed, records=records
+                judged=dsl.Collected(judged.outputs["judged"]),
+                train=given.train,
+                options=given.preferences,
+                round=number,
+                seed=given.seed,
+                records=given.records,
             ),
             "Build preferences",
             "data",
         )
-        reference = {} if sft_model is None else {"sft_model": sft_model}
+        reference = {"sft_model": given.sft_model} if number > 1 else {}
         tuned, scored = {}, {}
         for arm, name in (("preference", f"M{number + 1}"), ("control", f"M{number + 1}-control")):
             tuned[arm] = configure(
                 tune(
-                    model=model,
+                    model=given.model,
                     pairs=built.outputs["pairs"],
                     labelled=built.outputs["labelled"],
-                    options=preference_tuning,
-                    checkpoints=checkpoints,
+                    options=given.preference_tuning,
+                    checkpoints=given.checkpoints,
                     round=number,
                     arm=arm,
-                    seed=seed,
-                    records=records,
+                    seed=given.seed,
+                    records=given.records,
                     **reference,
                 ),
                 f"Train {name}",
                 "training",
+                trains="preference_tuning",
             )
             scored[arm] = configure(
                 evaluate(
                     model=tuned[arm].outputs["tuned"],
-                    benchmarks=benchmarks,
-                    options=evaluation,
+                    benchmarks=given.benchmarks,
+                    options=given.evaluation,
                     name=name,
-                    checkpoints=checkpoints,
-                    seed=seed,
-                    records=records,
+                    checkpoints=given.checkpoints,
+                    seed=given.seed,
+                    records=given.records,
                 ),
                 f"Evaluate {name}",
                 "generation",
             )
         gathered = configure(
             gather(
-                records=records,
-                previous=ledger,
+                records=given.records,
+                previous=given.ledger,
                 shards_1=dsl.Collected(sampled.outputs["Output"]),
                 shards_2=dsl.Collected(judged.outputs["Output"]),
                 record_1=built.outputs["Output"],
@@ -142,12 +132,17 @@ def practice_layer(number: int, settings: TaskSettings):
             ledger=gathered.outputs["ledger"],
         )
 
-    if number == 1:
-        # KFP takes the inputs of a pipeline from the signature.
-        signature = inspect.signature(practice)
-        kept = [parameter for name, parameter in signature.parameters.items() if name != "sft_model"]
-        practice.__signature__ = signature.replace(parameters=kept)
-    return dsl.pipeline(
+    artifacts = {"model": Input[Model], "train": Input[Dataset], "benchmarks": Input[Dataset], "ledger": Input[Artifact]}
+    if number > 1:
+        artifacts["sft_model"] = Input[Model]
+    return layer(
+        practice,
         name=f"practice-round-{number}",
         description=f"M{number} answers, a judge marks, preference tuning makes M{number + 1}; a matched control trains beside it.",
-    )(practice)
+        artifacts=artifacts,
+        parameters=(
+            *("judge_teacher", "sampling", "judging", "preferences", "preference_tuning", "evaluation"),
+            *("responses", "checkpoints", "records", "seed", "shards"),
+        ),
+        outputs=Round,
+    )

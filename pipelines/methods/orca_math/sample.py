@@ -36,8 +36,8 @@ from components.teacher.prompts import load_prompt
 from components.teacher.solve import PROMPT as SOLVE
 from components.teacher.solve import solve_problem
 from components.teacher.spending import Spending
+from pipelines.forecast import Progress
 
-Progress = Callable[[int, int], None]
 TASK = StageRun("sample")
 """Labels of the metrics."""
 Kind = Literal["ask", "rewrite", "seed", "verdict"]
