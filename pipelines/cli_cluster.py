@@ -69,7 +69,6 @@ def submit(
     import time
 
     from pipelines import submission
-    from pipelines.cluster import parse_cluster
     from pipelines.images import read_table
     from pipelines.kubeflow.client import Kubeflow
     from pipelines.kubeflow.packages import read_package
@@ -91,7 +90,7 @@ def submit(
             package = Path(scratch) / "package.yaml"
             package.write_text(text)
             records = read_package(package).records or RECORDS
-            pipeline = pipeline or f"{parse_cluster(load(profile, overrides).cluster).pipeline}{submission.TRIALS}"
+            pipeline = pipeline or f"{load(profile, overrides).cluster.pipeline}{submission.TRIALS}"
         shown = name or f"{Path(profile or pipeline).stem} {time.strftime('%Y-%m-%d %H:%M:%S')}"
         client = Kubeflow(host, namespace, token_file)
         run = start(

@@ -118,7 +118,7 @@ def test_settings_that_need_no_package_of_their_own_share_a_version(kubeflow: Do
     plain, changed, other = kubeflow.cluster.runs.values()
     assert plain["runtime_config"]["parameters"] == {} and other["runtime_config"]["parameters"] == {}
     [(name, section)] = changed["runtime_config"]["parameters"].items()
-    assert name == "sft_options" and section["learning_rate"] == 1e-5
+    assert name == "sft" and section["learning_rate"] == 1e-5
     assert plain["pipeline_version_reference"] == changed["pipeline_version_reference"] != other["pipeline_version_reference"]
 
 

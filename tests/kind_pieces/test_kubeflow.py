@@ -65,10 +65,10 @@ def test_a_run_is_started_with_package_parameters_and_account_and_watched_to_its
 ) -> None:
     kubeflow, runs, _ = lab
     programs.answers("get pods --watch", out=changes(("p-1", "sft", "Running"), ("p-2", "", "Running"), ("p-3", "", "Failed")))
-    run = kubeflow.submit(PACKAGE, "first", {"seed": 3, "sft_options": {"epochs": 2}})
+    run = kubeflow.submit(PACKAGE, "first", {"seed": 3, "sft": {"epochs": 2}})
     kubeflow.wait(run, 30)
     [body] = runs.asked
-    assert body["runtime_config"]["parameters"] == {"seed": 3, "sft_options": {"epochs": 2}}
+    assert body["runtime_config"]["parameters"] == {"seed": 3, "sft": {"epochs": 2}}
     assert body["service_account"] == "tutorloop-run" and body["experiment_id"]
     assert kubeflow.shown(run) == (module.PIPELINE, f"{module.PIPELINE}-{read_package(PACKAGE).digest[:12]}")
     said = capsys.readouterr().err

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipelines.cluster import parse_cluster
 from pipelines.images import REPOSITORIES, Image, add_to_table, version
 from pipelines.parameters import load
 from tests.conftest import ROOT
@@ -68,12 +67,12 @@ def test_the_profile_and_its_variants_are_valid_and_the_pods_fit_four_cores() ->
     options, plain = load(str(PROFILE), (ONE_SHARD, *LONGER)), load(str(PROFILE), ())
     longer, usual = options.sections["sft"], plain.sections["sft"]
     for name in ("epochs", "learning_rate"):
-        assert longer[name] == usual[name], "a student that learns more solves everything, and there are no pairs"
-    assert longer["batch_size"] * longer["gradient_accumulation"] == usual["batch_size"]
-    pods = parse_cluster(options.cluster).pods
+        assert getattr(longer, name) == getattr(usual, name), "a student that learns more solves everything, and there are no pairs"
+    assert longer.batch_size * longer.gradient_accumulation == usual.batch_size
+    pods = options.cluster.pods
     assert all(pod.cpu.endswith("m") and int(pod.cpu[:-1]) <= 250 for pod in (pods.training, pods.generation, pods.model, pods.teacher))
     one_gpu = load(str(PROFILE), ("cluster.pods.generation.gpus=1", NEW_WORK))
-    assert parse_cluster(one_gpu.cluster).pods.generation.gpus == 1
+    assert one_gpu.cluster.pods.generation.gpus == 1
     assert one_gpu.sections["evaluation"] != load(str(PROFILE), ()).sections["evaluation"], "the task would come from the cache"
     assert probes_of_a_run() == 1
 

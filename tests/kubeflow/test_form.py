@@ -43,7 +43,7 @@ def start(client: kfp.Client, given: dict[str, Any]) -> None:
     client.run_pipeline(job_name="by-hand", **ids)
 
 
-@pytest.mark.parametrize("given", [{}, {"seed": 3}, {"sft_options": {"epochs": 1}}, run_arguments(load("tiny", ["sft.epochs=2"]))])
+@pytest.mark.parametrize("given", [{}, {"seed": 3}, {"sft": {"epochs": 1}}, run_arguments(load("tiny", ["sft.epochs=2"]))])
 def test_what_a_person_chooses_is_taken(client: kfp.Client, double: Double, given: dict[str, Any]) -> None:
     start(client, given)
     [run] = double.cluster.runs.values()
@@ -55,7 +55,7 @@ def test_what_a_person_chooses_is_taken(client: kfp.Client, double: Double, give
     ("given", "reason"),
     [
         *(({name: "s3://elsewhere"}, f"not required by pipeline: {name}") for name in FIXED),
-        ({"sft": {}}, "not required by pipeline: sft"),
+        ({"rounds": 3}, "not required by pipeline: rounds"),
         ({"seed": "three"}, "seed requires type"),
         ({"seeds": "text"}, "seeds requires type"),
     ],

@@ -38,7 +38,7 @@ def test_a_schedule_becomes_a_recurring_run(git: Git, double: Double) -> None:
     assert (job["status"], job["no_catchup"], job["max_concurrency"]) == ("ENABLED", True, "1")
     assert (job["trigger"], job["service_account"]) == ({"cron_schedule": {"cron": "0 0 3 * * 1"}}, "tutorloop-run")
     given = job["runtime_config"]["parameters"]
-    assert (given["seed"], given["sft_options"]["learning_rate"]) == (1, 1e-3)
+    assert (given["seed"], given["sft"]["learning_rate"]) == (1, 1e-3)
     assert given["judging"], "every option is given, with what it has by default"
     assert "pipeline_version_id" not in job["pipeline_version_reference"], "the newest at each firing"
     assert double.cluster.summary()["experiments"] == [("retraining", "AVAILABLE")]

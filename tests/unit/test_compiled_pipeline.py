@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
-from pipelines.compile import COMPILED, KEPT, compile_orca_math, compile_profile, package_for
+from pipelines.compile import COMPILED, KEPT, compile_profile, package_for
 from pipelines.options_page import PAGE
 from pipelines.parameters import load
 from pipelines.slimming import without_docstrings
@@ -38,17 +38,17 @@ def test_golden_package_equals_a_fresh_compile(name: str, tmp_path: Path) -> Non
 
 
 def test_a_run_on_this_machine_takes_the_package_that_is_kept_in_git(tmp_path: Path) -> None:
-    assert package_for(2, tmp_path) == COMPILED / "orca_math.yaml"
+    assert package_for(load("tiny", ["data_shards=5"]), tmp_path) == COMPILED / "orca_math.yaml"
 
 
 def test_compile_is_deterministic(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
-        compile_orca_math(tmp_path / name, 1)
+        compile_profile(tmp_path / name, load("tiny", ["rounds=1"]))
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
 
 
 def test_other_numbers_of_rounds_are_unrolled(tmp_path: Path) -> None:
-    package = package_for(3, tmp_path)
+    package = package_for(load("tiny", ["rounds=3"]), tmp_path)
     tasks = documents(package)[0]["root"]["dag"]["tasks"]
     assert sum("practice-round" in name for name in tasks) == 3
 

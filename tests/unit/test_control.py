@@ -149,20 +149,19 @@ def test_all_nodes_of_a_trainjob_have_to_fit_into_the_quota(hard: str, refused: 
         ([], [], ""),
         (["sft.nodes=8"], ["sft"], ""),
         (["sft.nodes=8"], [], "sft.nodes"),
-        ([], ["tune"], "preference_tuning.nodes"),
-        (["preference_tuning.nodes=8"], ["tune"], "at least 2 rows per process"),
+        ([], ["preference_tuning"], "preference_tuning.nodes"),
+        (["preference_tuning.nodes=8"], ["preference_tuning"], "at least 2 rows per process"),
         (["sft.gradient_accumulation=1", "sft.batch_size=3"], [], "sft: .*8 processes can share"),
     ],
 )
 def test_a_training_that_cannot_be_shared_is_refused_before_anything_is_paid(changed: list[str], launchers: list[str], named: str) -> None:
     options = parameters.load("orca_math_7b", changed)
-    cluster = parse_cluster(options.cluster)
     if not named:
-        plans = preflight.training_plans(options, cluster, launchers)
+        plans = preflight.training_plans(options, launchers)
         assert [plan.section for plan in plans] == ["sft", "preference_tuning"] and all(plan.gpus == 8 for plan in plans)
         return
     with pytest.raises(TutorLoopError, match=named):
-        preflight.training_plans(options, cluster, launchers)
+        preflight.training_plans(options, launchers)
 
 
 def given(home: Path, **changed: Any) -> dict[str, Any]:
@@ -170,8 +169,7 @@ def given(home: Path, **changed: Any) -> dict[str, Any]:
     options = parameters.load("tiny")
     stores = {name: str(home / name) for name in ("responses", "checkpoints", "models")} | {"records": str(home)}
     arguments = parameters.pipeline_arguments(options, stores=stores, profile="tiny", pipeline_digest="d")
-    arguments["sft"] = arguments.pop("sft_options")
-    arguments |= {"cluster": msgspec.to_builtins(ClusterOptions()), "rounds": options.rounds, "launchers": []}
+    arguments |= {"method": "orca_math", "shape": {"rounds": 2}, "cluster": msgspec.to_builtins(ClusterOptions()), "launchers": []}
     # Numbers in dicts arrive as floats.
     arrived: dict[str, Any] = json.loads(json.dumps({**arguments, **changed}), parse_int=float)
     return arrived

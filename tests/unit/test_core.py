@@ -285,7 +285,7 @@ def test_a_stage_that_ends_well_leaves_its_record_and_metrics(tmp_path: Path, mo
     assert headline == {"rows_in": 10, "rows_kept": 7, "dropped_too_long": 3, "tokens": 12.5, "dev_pass_at_1": 0.4}
     assert (artifact.metadata["teacher_requests"], artifact.metadata["teacher_cache_hits"], artifact.metadata["teacher_usd"]) == (5, 2, 0.5)
     text = (tmp_path / "metrics" / "sampling-M1-1-2.prom").read_text()
-    labels = 'pipeline="orca-math",run="run-7",shard="1/2",stage="sampling",task="sampling M1"'
+    labels = 'pipeline="none",run="run-7",shard="1/2",stage="sampling",task="sampling M1"'
     assert f"tutorloop_stage_failed{{{labels}}} 0.0" in text
 
 

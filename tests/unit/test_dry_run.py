@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from components.core.errors import TeacherError
-from components.core.options import parse_options
 from components.core.records import Problem, read_records
 from components.core.stage import StageRun
 from components.offline_teacher.background import BackgroundTeacher, start_background
@@ -28,7 +27,8 @@ from components.teacher.client import Reply, Teacher
 from components.teacher.options import TeacherOptions
 from pipelines import parameters
 from pipelines.cli import cli
-from pipelines.sample import Plan, Progress, Sample, take
+from pipelines.forecast import Progress
+from pipelines.methods.orca_math.sample import Plan, Sample, take
 
 PROFILE = """
 seeds: {sources: [{adapter: builtin, count: 80, max_steps: 2}]}
@@ -77,12 +77,12 @@ def run_data_stages(profile: Path, home: str = "home") -> dict[str, int]:
     """The run's own stages on the store of a home; problems, and what was paid."""
     options = parameters.load(str(profile))
     folder, store = profile.parent, str(profile.parent / home / "shared" / "responses")
-    endpoint = parse_options(TeacherOptions, options.sections["teacher"], "teacher")
-    collect_seeds(folder / "seeds.jsonl", parse_options(SeedsOptions, options.sections["seeds"], "seeds"), options.seed, StageRun("seeds"))
+    endpoint = options.section(TeacherOptions, "teacher")
+    collect_seeds(folder / "seeds.jsonl", options.section(SeedsOptions, "seeds"), options.seed, StageRun("seeds"))
     synthesis, solving = StageRun("synthesis"), StageRun("solving")
-    chosen = parse_options(SynthesisOptions, options.sections["synthesis"], "synthesis")
+    chosen = options.section(SynthesisOptions, "synthesis")
     synthesize(folder / "seeds.jsonl", endpoint, chosen, store, 0, "0/1", folder / "problems.jsonl", synthesis)
-    how = parse_options(SolvingOptions, options.sections["solving"], "solving")
+    how = options.section(SolvingOptions, "solving")
     solve(folder / "problems.jsonl", endpoint, how, store, folder / "demonstrations.jsonl", solving)
     problems = len(list(read_records(folder / "problems.jsonl", Problem)))
     return {"problems": problems, "paid": sum(stage.usage.requests for stage in (synthesis, solving) if stage.usage)}
@@ -95,7 +95,7 @@ def test_the_run_pays_for_nothing_again_and_comes_to_what_was_said(profile: Path
     before = offline.stats()
     assert found["sample"]["requests"] == before["paid"] - 1, "the preflight asks once"
     assert found["units"] == {"ask": SOME, "rewrite": SOME, "seed": SOME, "verdict": SOME}
-    assert found["seeds"] == 80 and found["judged"]
+    assert found["seeds"] == 80 and found["remarks"]
     verdicts = before["paid_by_task"]["judge"]
 
     done = run_data_stages(profile)
@@ -168,7 +168,7 @@ def test_a_limit_below_the_smallest_sample_is_an_error(profile: Path, offline: B
 
 
 def test_a_second_sample_is_not_taken_for_the_state_of_the_whole_run(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.sample.LOOKED_UP", 10)
+    monkeypatch.setattr("pipelines.methods.orca_math.sample.LOOKED_UP", 10)
     figures(profile, "--set", "seeds.sources=[{adapter: builtin, count: 400, max_steps: 2}]")
     again = figures(profile, "--set", "seeds.sources=[{adapter: builtin, count: 400, max_steps: 2}]")
     assert again["sample"]["requests"] == 0
@@ -225,7 +225,7 @@ def every_request_took(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
             unit.requests = [request._replace(seconds=seconds) for request in unit.requests]
         return replace(sample, cpu_s=seconds / 100)
 
-    monkeypatch.setattr("pipelines.dry_run.take", take_evenly)
+    monkeypatch.setattr("pipelines.methods.orca_math.dry_run.take", take_evenly)
 
 
 def test_time_follows_from_latency_concurrency_and_rate_limits(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,15 @@ from components.core.errors import ParameterError
 from components.core.records import StageRecord, Usage, write_records
 from pipelines import parameters
 from pipelines.cli import cli
-from pipelines.estimate import Assumptions, assumptions, estimate, measured
+from pipelines.methods.orca_math.estimate import ESTIMATOR, OrcaMathAssumptions, estimate
 
 
 def test_the_papers_profile_comes_to_the_papers_numbers() -> None:
-    found = estimate(parameters.load("orca_math_7b"), Assumptions())
+    found = estimate(parameters.load("orca_math_7b"), OrcaMathAssumptions())
     # The paper's 200,035 hold 6,216 problems of a set that our profile leaves out.
     assert found.problems == pytest.approx(200_035 - 6_216, rel=0.005)
-    rules_only = estimate(parameters.load("orca_math_7b", ["judging.judge=rule_only"]), Assumptions())
-    always = estimate(parameters.load("orca_math_7b", ["judging.judge=always"]), Assumptions())
+    rules_only = estimate(parameters.load("orca_math_7b", ["judging.judge=rule_only"]), OrcaMathAssumptions())
+    always = estimate(parameters.load("orca_math_7b", ["judging.judge=always"]), OrcaMathAssumptions())
     # Some 800,000 responses a round, each judged once.
     assert always.teacher["judging"].requests == pytest.approx(2 * 4 * found.problems)
     assert rules_only.teacher["judging"].requests == 0 < found.teacher["judging"].requests < always.teacher["judging"].requests
@@ -45,8 +45,8 @@ def test_the_papers_profile_comes_to_the_papers_numbers() -> None:
     ],
 )
 def test_more_work_is_more_of_what_it_takes(changed: list[str], assumed: dict[str, object], larger: str) -> None:
-    before = estimate(parameters.load("orca_math_7b"), Assumptions())
-    after = estimate(parameters.load("orca_math_7b", changed), assumptions(assumed))
+    before = estimate(parameters.load("orca_math_7b"), OrcaMathAssumptions())
+    after = estimate(parameters.load("orca_math_7b", changed), ESTIMATOR.assume(assumed))
     totals = {
         "teacher": (before.usd, after.usd),
         "gpu": (sum(before.gpu_hours.values()), sum(after.gpu_hours.values())),
@@ -56,7 +56,7 @@ def test_more_work_is_more_of_what_it_takes(changed: list[str], assumed: dict[st
 
 
 def test_limits_of_a_profile_count() -> None:
-    found = estimate(parameters.load("tiny"), assumptions({"seeds": 1500}))
+    found = estimate(parameters.load("tiny"), ESTIMATOR.assume({"seeds": 1500}))
     assert found.teacher["synthesis"].requests == 300 + 150 * 2 * 2
     assert found.usd == 0
 
@@ -74,7 +74,7 @@ def test_a_small_run_measures_the_length_of_requests(tmp_path: Path) -> None:
         record("judging", Usage(cache_hits=5)),
         record("sft", None),
     ]
-    assert measured(ledger) == {"solving": {"prompt": 110.0, "reply": 200.0}}
+    assert ESTIMATOR.measured(ledger) == {"solving": {"prompt": 110.0, "reply": 200.0}}
     write_records(tmp_path / "ledger.jsonl", ledger)
     command = ["estimate", "--profile", "orca_math_7b", "--assume", "seeds=100", "--like", str(tmp_path)]
     done = CliRunner().invoke(cli, command)
@@ -89,4 +89,4 @@ def test_a_small_run_measures_the_length_of_requests(tmp_path: Path) -> None:
 def test_a_wrong_assumption_is_named() -> None:
     for values in ({"seed": 3}, {"undecided": 2}, {"solving": {"words": 3}}):
         with pytest.raises(ParameterError, match="assume"):
-            assumptions(values)
+            ESTIMATOR.assume(values)

@@ -58,7 +58,7 @@ def versions() -> dict[str, str]:
         ("components/seeds/stage.py", {"agents"}),
         ("components/seeds/options.py", {"agents", "sync"}),
         ("components/sft/options.py", {"trainer", "sync"}),
-        ("pipelines/profiles/tiny.yaml", {"sync"}),
+        ("pipelines/methods/orca_math/profiles/tiny.yaml", {"sync"}),
         ("pipelines/runner.py", set()),
         ("components/offline_teacher/server.py", {"offline-teacher"}),
         ("components/core/records.py", set(NAMES)),

@@ -55,7 +55,7 @@ def test_one_table_serves_both_teachers() -> None:
     settings = ["teacher.prices={a: {prompt: 1, completion: 2}, b.c/d: {prompt: 3, completion: 4}}"]
     settings += ["judge_teacher.base_url=http://x/v1", "judge_teacher.model=b.c/d", "judge_teacher.max_usd=1"]
     run = parameters.load("tiny", settings)
-    assert parse_options(TeacherOptions, run.sections["judge_teacher"], "judge_teacher").usd(1e6, 1e6) == 7
+    assert run.section(TeacherOptions, "judge_teacher").usd(1e6, 1e6) == 7
 
 
 @pytest.mark.parametrize(

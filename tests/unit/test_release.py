@@ -93,7 +93,7 @@ def test_a_run_without_arguments_is_a_run_of_the_profile() -> None:
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     assert all(definition["isOptional"] for definition in inputs.values())
     values = {name: definition["defaultValue"] for name, definition in inputs.items()}
-    assert values["sft_options"]["learning_rate"] == 2e-3 and values["seed"] == 7
+    assert values["sft"]["learning_rate"] == 2e-3 and values["seed"] == 7
     assert platform["platforms"]["kubernetes"]
 
 
@@ -102,10 +102,9 @@ def test_the_form_shows_every_option_and_nothing_that_is_not_for_people(profile:
     options = parameters.load(profile)
     spec = _through_protobuf(finished_package(options, table(), profile=profile))
     shown = {name: definition["defaultValue"] for name, definition in spec["root"]["inputDefinitions"]["parameters"].items()}
-    assert set(shown) == {"sft_options" if name == "sft" else name for name in parameters.SECTIONS} | {"seed"}
-    for name, kind in parameters.SECTIONS.items():
-        given = shown["sft_options" if name == "sft" else name]
-        parsed = parse_options(kind, options.sections[name], name)
+    assert set(shown) == {*options.method.sections, "seed"}
+    for name, kind in options.method.sections.items():
+        given, parsed = shown[name], options.section(kind, name)
         assert parse_options(kind, given, name) == parsed, "what the form shows is what the profile says"
         assert set(given) == {option for option, value in msgspec.to_builtins(parsed).items() if value is not None}
 
@@ -117,7 +116,7 @@ def _through_protobuf(package: str) -> dict[str, Any]:
 
     kept = json_format.ParseDict(next(yaml.load_all(package, Loader=yaml.CSafeLoader)), PipelineSpec())
     arrived: dict[str, Any] = json_format.MessageToDict(kept)
-    [epochs] = {type(arrived["root"]["inputDefinitions"]["parameters"]["sft_options"]["defaultValue"]["epochs"])}
+    [epochs] = {type(arrived["root"]["inputDefinitions"]["parameters"]["sft"]["defaultValue"]["epochs"])}
     assert epochs is float
     return arrived
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from components.core.errors import InputError
 from pipelines import cron, schedules
-from pipelines.cluster import parse_cluster
 from pipelines.parameters import load
 from pipelines.schedules import spec_hash
 from tests.conftest import ROOT
@@ -98,7 +97,7 @@ def test_numbers_are_as_people_write_them(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("{name: s, pipeline: p, profile: tiny, cron: '0 0 3 * * 1', parameters: {sft.learning_rate: 1e-3, seed: 2}}")
     declared = schedules.read(path)
-    assert declared.arguments["sft_options"]["learning_rate"] == 1e-3
+    assert declared.arguments["sft"]["learning_rate"] == 1e-3
     assert declared.arguments["seed"] == 2
     assert not set(declared.arguments) & {"records", "profile", "data_shards"}, "the package says these"
 
@@ -117,6 +116,4 @@ def test_the_schedules_that_are_declared_can_be_read() -> None:
     found = schedules.read_folder(ROOT / "manifests/components/schedules")
     assert not found.errors and len(found.schedules) >= 2
     for declared in found.schedules:
-        assert parse_cluster(load(declared.schedule.profile).cluster).pipeline == declared.schedule.pipeline, (
-            "its package is of its profile"
-        )
+        assert load(declared.schedule.profile).cluster.pipeline == declared.schedule.pipeline, "its package is of its profile"

@@ -47,7 +47,7 @@ def test_every_pod_asks_for_what_it_needs_and_ends_in_time(package: Path) -> Non
 
 
 def test_every_pod_runs_without_root_and_says_whose_it_is(package: Path) -> None:
-    pipeline = parse_cluster(load(KEPT[package.name]).cluster).pipeline
+    pipeline = load(KEPT[package.name]).cluster.pipeline
     for name, (_, settings) in executors(package).items():
         assert settings["securityContext"] == {"runAsUser": "65532", "runAsGroup": "65532", "runAsNonRoot": True}, name
         labels = settings["podMetadata"]["labels"]
@@ -120,7 +120,7 @@ def test_addresses_and_names_reach_the_pods_that_read_them(package: Path) -> Non
 
 
 def test_every_task_is_tried_again_but_for_the_preflight(package: Path) -> None:
-    retry = parse_cluster(load(KEPT[package.name]).cluster).retry
+    retry = load(KEPT[package.name]).cluster.retry
     for name, task in tasks(package).items():
         if name == "Preflight":
             assert "retryPolicy" not in task

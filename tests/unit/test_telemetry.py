@@ -84,7 +84,7 @@ def test_a_task_leaves_its_figures_as_text(metrics: Path, tmp_path: Path) -> Non
         stage.scores.append(Score(model="M1", benchmark="held-out dev", n=10, pass_at_1=0.4, low=0.2, high=0.6))
         stage.progress(4, 8)
     found = samples(metrics / "sampling-M1-1-2.prom")
-    labels = {"pipeline": "orca-math", "run": "run-1", "stage": "sampling", "task": "sampling M1", "shard": "1/2"}
+    labels = {"pipeline": "none", "run": "run-1", "stage": "sampling", "task": "sampling M1", "shard": "1/2"}
     for name, more, value in [
         ("rows_in", {}, 10),
         ("rows_kept", {}, 7),
@@ -215,7 +215,7 @@ def test_a_task_is_pushed_while_it_works_and_when_it_ends(gateway: str) -> None:
         before = group_values(gateway)["push_time_seconds"]
         wait_until(lambda: group_values(gateway)["push_time_seconds"] > before)
     [group] = pushed(gateway)
-    assert group["labels"] == {"job": "tutorloop", "pipeline": "orca-math", "run": "run-1", "task": "sft", "shard": "0/1"}
+    assert group["labels"] == {"job": "tutorloop", "pipeline": "none", "run": "run-1", "task": "sft", "shard": "0/1"}
     values = group_values(gateway)
     assert values["tutorloop_stage_running"] == 0 and values["tutorloop_stage_progress_ratio"] == 1
     assert values["push_failure_time_seconds"] == 0
@@ -280,12 +280,12 @@ def test_the_end_of_a_run_is_pushed_and_written(gateway: str, metrics: Path) -> 
     with pytest.raises(ZeroDivisionError), stage_run("sft"):
         _ = 1 // 0
     telemetry.run_end("run-1", failed=True, seconds=12.5, folder=metrics)
-    assert group_values(gateway, pipeline="orca-math", task="sft")["tutorloop_stage_failed"] == 1
-    whole = {"job": "tutorloop", "pipeline": "orca-math"}
+    assert group_values(gateway, pipeline="none", task="sft")["tutorloop_stage_failed"] == 1
+    whole = {"job": "tutorloop", "pipeline": "none"}
     [of_pipeline] = [item for item in pushed(gateway) if item["labels"] == whole]
     assert of_pipeline["tutorloop_run_failed"]["metrics"][0]["labels"]["run"] == "run-1"
     assert of_pipeline["tutorloop_run_failed"]["metrics"][0]["value"] == "1"
-    assert samples(metrics / "run.prom")["tutorloop_run_seconds"] == [({"pipeline": "orca-math", "run": "run-1"}, 12.5)]
+    assert samples(metrics / "run.prom")["tutorloop_run_seconds"] == [({"pipeline": "none", "run": "run-1"}, 12.5)]
     telemetry.run_end("run-2", failed=False, seconds=1.0, folder=metrics)
     [only] = pushed(gateway)
     assert only["labels"] == whole, "a run that ended well clears what failed before it"
@@ -487,7 +487,7 @@ def test_the_champions_score_is_that_after_the_decision(metrics: Path, tmp_path:
 def test_a_good_retraining_outlives_its_run(gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUTORLOOP_RETRAINING_PERIOD_S", "604800")
     publish(tmp_path / "a", tmp_path / "models", promoted=True)
-    whole = {"job": "tutorloop", "pipeline": "orca-math"}
+    whole = {"job": "tutorloop", "pipeline": "none"}
 
     def lasting() -> dict[str, float]:
         [found] = [item for item in pushed(gateway) if item["labels"] == whole]

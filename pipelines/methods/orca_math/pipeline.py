@@ -8,7 +8,6 @@ answers. Each of these is a layer of the graph; the pipeline's first view shows 
 from types import SimpleNamespace
 from typing import Any
 
-from pipelines.control.preflight_component import checked_first
 from pipelines.methods.orca_math import METHOD
 from pipelines.methods.orca_math.shape import OrcaMathShape
 from pipelines.parts.comparison import comparison_layer
@@ -16,6 +15,7 @@ from pipelines.parts.data import data_layer
 from pipelines.parts.first_model import first_model_layer
 from pipelines.parts.graphs import graph, inputs_of
 from pipelines.parts.practice import practice_layer
+from pipelines.parts.preflight import checked_first
 from pipelines.task_settings import TaskSettings
 
 
