@@ -1,9 +1,9 @@
-"""Import every module of the stages in an image, for its build: a package that the lock forgot ends the build, not a run.
+"""Import what runs in an image, for its build: a package that the lock forgot ends the build, not a run.
 
-What is imported is compiled on the way, so that tasks start quickly although their root is read-only. In the small images nothing else
-is compiled.
+What is imported is compiled on the way, so that tasks start quickly although their root is read-only. Nothing else is compiled in the
+small images.
 
-    python warm.py FOLDER MODULE...      # the modules under FOLDER, and further ones that the stages import late
+    python warm.py FOLDER MODULE...      # FOLDER goes on the path; of a package below it all modules are imported
 """
 
 import importlib
@@ -15,19 +15,21 @@ from pathlib import Path
 os.environ["_KFP_RUNTIME"] = "true"
 
 
-def main(root: Path, late: list[str]) -> None:
+def main(root: Path, modules: list[str]) -> None:
     """Import everything.
 
     Args:
         root: Folder that is on the import path.
-        late: Names of further modules.
+        modules: Names of modules and packages, there or installed.
     """
     sys.path.insert(0, str(root))
-    files = sorted(root.rglob("*.py"))
-    modules = [".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for file in files]
-    for module in [*modules, *late]:
-        if not module.endswith("__main__"):
-            importlib.import_module(module)
+    for name in modules:
+        files = sorted((root / name.replace(".", "/")).rglob("*.py"))
+        inner = [".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for file in files]
+        for module in inner or [name]:
+            # A KFP component is for the compiler only.
+            if not module.endswith((".__main__", ".component")):
+                importlib.import_module(module)
 
 
 if __name__ == "__main__":

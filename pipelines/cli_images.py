@@ -75,7 +75,7 @@ def build(
                 name, arguments=given[name], registry=registry, wheelhouse=wheels, certificate=certificate, again=again
             )
             image = image_build.push(image) if push else image
-            add_to_table(image, table)
+            add_to_table(image, table, image_build.there)
             click.echo(f"{name:<16} {image.reference}")
     click.echo(f"table: {table}")
 
@@ -89,18 +89,17 @@ def build(
 @click.option("--out", metavar="URI", help="Package to write: a file or s3://bucket/key; build/METHOD.yaml without it.")
 def compile_package(profile: str, overrides: Sequence[str], table: str, out: str | None) -> None:
     """Write the compiled pipeline with the images that are built and the parameters of a profile, ready to upload to Kubeflow."""
-    from pipelines.images import read_table
+    from pipelines.images import images_of, read_table
     from pipelines.package import finished_package
     from pipelines.parameters import load
 
-    found = read_table(table)
     options = load(profile, overrides)
-    package = finished_package(options, found, profile=profile)
+    package = finished_package(options, read_table(table), profile=profile)
     out = out or f"build/{options.method.name}.yaml"
     put(out, package.encode())
     click.echo(f"package: {out}")
     _tell_weight(package)
-    if not all("@sha256:" in image.reference for image in found.images):
+    if not all("@sha256:" in image for image in images_of(package)):
         click.echo("it names images that were not pushed: a cluster finds them only if they are loaded into it", err=True)
 
 

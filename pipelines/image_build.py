@@ -53,7 +53,7 @@ def build(
     changed = dict(arguments or {})
     current = images.version(name, changed)
     repository = f"{registry.rstrip('/')}/{REPOSITORIES[name]}" if registry else REPOSITORIES[name]
-    image = Image(name=name, version=current, arguments=changed, reference=f"{repository}:{current}")
+    image = images.described(name, f"{repository}:{current}", changed)
     # One that the registry has is taken from there: a second build would have another digest, and every stage would run again.
     if not again and (present(image.reference) or (registry and _succeeds("docker", "pull", "--quiet", image.reference))):
         return image
@@ -91,6 +91,11 @@ def push(image: Image) -> Image:
 def present(reference: str) -> bool:
     """Whether docker has an image on this machine."""
     return _succeeds("docker", "image", "inspect", reference)
+
+
+def there(reference: str) -> bool:
+    """Whether an image can be had: a registry has it, or docker."""
+    return "@" in reference or present(reference)
 
 
 def _succeeds(*command: str) -> bool:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from pipelines import images
 from pipelines.binding import bind
 from pipelines.compile import compile_profile, package_digest
 from pipelines.images import ImageTable
 from pipelines.package_checks import require
+from pipelines.package_text import read_package, written_package
 from pipelines.parameters import RunOptions, pipeline_arguments, run_arguments, uses_vllm
 
 
@@ -41,14 +41,14 @@ def finished_package(options: RunOptions, table: ImageTable, *, profile: str) ->
         text = images.resolve(out.read_text(), table, vllm=uses_vllm(options))
     stores = msgspec.structs.asdict(options.cluster.stores)
     values = pipeline_arguments(options, stores=stores, profile=profile, pipeline_digest=package_digest(text))
-    spec, *platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    _, (spec, *platform) = read_package(text)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     encoded = {name: _as_protobuf(values[name], definition["parameterType"]) for name, definition in inputs.items()}
     chosen = run_arguments(options)
     bind(spec, {name: value for name, value in encoded.items() if name not in chosen})
     for name, definition in inputs.items():
         definition.update(defaultValue=encoded[name], isOptional=True)
-    package = yaml.dump_all([spec, *platform], Dumper=yaml.CSafeDumper, sort_keys=True)
+    package = written_package("", [spec, *platform])
     require(package, f"the package of {profile}")
     return package
 

@@ -49,7 +49,9 @@ def release(overlay: Path, profiles: Mapping[str, RunOptions], table: ImageTable
     if not (overlay / "kustomization.yaml").is_file():
         raise InputError("is not an overlay: it has no kustomization.yaml", overlay, hint="give a folder below manifests/overlays")
     packages = _packages(profiles, table)
-    contents = {"images/kustomization.yaml": _component({"images": [_image(image.name, image.reference) for image in table.images]})}
+    contents = {
+        "images/kustomization.yaml": _component({"images": [_image(name, image.reference) for name, image in sorted(table.newest.items())]})
+    }
     generator = {"name": CONFIG_MAP, "namespace": NAMESPACE, "files": [f"{name}.yaml" for name in sorted(packages)]}
     contents["packages/kustomization.yaml"] = _component({"configMapGenerator": [generator]})
     for name, text in packages.items():

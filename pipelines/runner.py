@@ -159,7 +159,7 @@ def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str,
     certificates = os.environ.get("SSL_CERT_FILE", "")
     named = [options.record(), os.environ.get(data_folder.VARIABLE, ""), certificates]
     return DockerOptions(
-        teacher_image=images.reference("offline-teacher", docker.images) if parameters.uses_offline_teacher(options) else "",
+        teacher_image=_teacher_image(docker.images) if parameters.uses_offline_teacher(options) else "",
         home=str(folder.parent),
         artifacts=str(folder.parent / "shared" / "artifacts"),
         network=docker.network,
@@ -167,6 +167,10 @@ def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str,
         writable=[*local, str(folder), str(tasks)],
         readable=sorted(set(containers.existing_paths(named)) - set(local)),
     )
+
+
+def _teacher_image(table: ImageTable) -> str:
+    return images.reference("offline-teacher", ["components.offline_teacher.__main__"], table)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+from pipelines.package_text import read_package, written_package
 
 
 def slim(path: Path) -> None:
@@ -22,9 +19,7 @@ def slim(path: Path) -> None:
     Args:
         path: The package.
     """
-    text = path.read_text()
-    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    spec, *platform = yaml.load_all(text, Loader=_LOADER)
+    header, (spec, *platform) = read_package(path.read_text())
     for component in spec["components"].values():
         for definitions in (component.get("inputDefinitions", {}), component.get("outputDefinitions", {})):
             for definition in [entry for kind in definitions.values() for entry in kind.values()]:
@@ -32,7 +27,7 @@ def slim(path: Path) -> None:
     for executor in spec["deploymentSpec"]["executors"].values():
         command: list[Any] = executor["container"]["command"]
         command[-1] = without_docstrings(command[-1])
-    path.write_text(header + yaml.dump_all([spec, *platform], Dumper=_DUMPER, sort_keys=True))
+    path.write_text(written_package(header, [spec, *platform]))
 
 
 def without_docstrings(source: str) -> str:

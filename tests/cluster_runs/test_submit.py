@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from components.core.records import Usage
 from pipelines import run_record
 from pipelines.cli import cli
-from pipelines.images import REPOSITORIES, Image, add_to_table, version
+from pipelines.images import REPOSITORIES, add_to_table, described
 from pipelines.kubeflow import calls, following
 from pipelines.run_record import RunRecord
 from tests.argo_workflow import ArgoWorkflow
@@ -111,7 +111,7 @@ def test_an_answer_that_is_lost_starts_no_second_run(kubeflow: Double, package: 
 def test_settings_that_need_no_package_of_their_own_share_a_version(kubeflow: Double, tmp_path: Path) -> None:
     table = str(tmp_path / "images.json")
     for image, repository in REPOSITORIES.items():
-        add_to_table(Image(name=image, version=version(image), reference=f"{repository}:1"), table)
+        add_to_table(described(image, f"{repository}:1"), table)
     for setting in ((), ("--set", "sft.learning_rate=1e-5"), ("--set", "cluster.cost_center=other")):
         given = call("submit", "--profile", "tiny", "--images", table, "--host", kubeflow.url, *setting)
         assert given.exit_code == 0, given.output

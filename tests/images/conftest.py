@@ -128,7 +128,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
     client = containers.connect()
     table = images.read_table(TABLE)
-    references = {image.name: image.reference for image in table.images}
+    references = {name: image.reference for name, image in table.newest.items()}
     name = f"tutorloop-test-{uuid.uuid4().hex[:8]}"
     # Docker chooses a free range; only a network made with its range given lets a service come back under its address.
     probe = client.networks.create(name, internal=True)

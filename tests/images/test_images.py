@@ -22,7 +22,7 @@ LIMITS_MB = {"agents": 450, "trainer": 2500, "offline-teacher": 450, "sync": 350
 
 
 def reference(lab: Lab, name: str) -> str:
-    return images.reference(name, lab.table)
+    return lab.table.newest[name].reference
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -128,7 +128,7 @@ def test_pushed_images_are_named_by_digest(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text(config)
     with answering([program, "serve", str(tmp_path / "config.yml")], tmp_path / "server", f"http://127.0.0.1:{port}/v2/", seconds=120):
         prefix = f"127.0.0.1:{port}/acme"
-        table = {image.name: image for image in lab.table.images}["offline-teacher"]
+        table = lab.table.newest["offline-teacher"]
         local = f"{prefix}/{images.REPOSITORIES['offline-teacher']}:{table.version}"
         subprocess.run(["docker", "tag", table.reference, local], check=True)
         command = [sys.executable, "-c", "from pipelines.cli import main; main()", "images", "build", "offline-teacher", "--push"]

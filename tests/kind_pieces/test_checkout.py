@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.images import REPOSITORIES, Image, add_to_table, version
+from pipelines.images import REPOSITORIES, add_to_table, described, version
 from pipelines.kubeflow.packages import read_package
 from tests.conftest import ROOT
 from tests.kind.deploy import LAYERS, Checkout
@@ -24,7 +24,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     folder = tmp_path_factory.mktemp("git")
     table = folder / "images.json"
     for name, repository in REPOSITORIES.items():
-        add_to_table(Image(name=name, version=version(name), reference=f"{repository}:{version(name)}"), str(table))
+        add_to_table(described(name, f"{repository}:{version(name)}"), str(table))
     made = Checkout(kustomize.checkout(folder))
     made.release(table)
     return made

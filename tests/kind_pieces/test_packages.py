@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components.core.records import in_shard
-from pipelines.images import REPOSITORIES, Image, ImageTable, version
+from pipelines.images import REPOSITORIES, described, table_of
 from pipelines.package import finished_package
 from pipelines.parameters import load
 from tests.kind.deploy import PROFILE
@@ -20,9 +20,7 @@ from tests.kind.test_accidents import BROKEN, SHARDS
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package that the overlay of a test runs."""
-    table = ImageTable(
-        images=[Image(name=name, version=version(name), reference=f"{repository}:1") for name, repository in REPOSITORIES.items()]
-    )
+    table = table_of(described(name, f"{repository}:1") for name, repository in REPOSITORIES.items())
     path = tmp_path_factory.mktemp("package") / "tiny.yaml"
     path.write_text(finished_package(load(str(PROFILE), ()), table, profile=PROFILE.stem))
     return path

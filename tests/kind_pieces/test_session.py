@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipelines.images import REPOSITORIES, Image, add_to_table, version
+from pipelines.images import REPOSITORIES, add_to_table, described, version
 from pipelines.parameters import load
 from tests.conftest import ROOT
 from tests.kind import lab as labs
@@ -27,7 +27,7 @@ def pytest_of(folder: Path, *arguments: str, **environment: str) -> tuple[int, s
     """Run the tests on a cluster, with the programs that are on the path."""
     table = folder / "images.json"
     for name in ("agents", "sync"):
-        add_to_table(Image(name=name, version=version(name), reference=f"{REPOSITORIES[name]}:{version(name)}"), str(table))
+        add_to_table(described(name, f"{REPOSITORIES[name]}:{version(name)}"), str(table))
     variables = {**os.environ, "TUTORLOOP_IMAGES": str(table), "TUTORLOOP_KIND_FOLDER": str(folder / "traces"), **environment}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x", *arguments]
     ended = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
@@ -86,7 +86,7 @@ def test_the_marks_of_work_in_progress_are_those_that_the_stages_leave() -> None
 def test_a_package_of_the_profile_asks_for_the_gpus_that_are_set(tmp_path: Path) -> None:
     table = tmp_path / "images.json"
     for name, repository in REPOSITORIES.items():
-        add_to_table(Image(name=name, version=version(name), reference=f"{repository}:{version(name)}"), str(table))
+        add_to_table(described(name, f"{repository}:{version(name)}"), str(table))
     lab = labs.Lab(None, table, tmp_path, None, None, None, None, None)  # type: ignore[arg-type]
     text = lab.package("one-gpu", "cluster.pods.generation.gpus=1").read_text()
     spec, _ = yaml.load_all(text, Loader=yaml.CSafeLoader)

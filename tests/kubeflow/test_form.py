@@ -8,7 +8,7 @@ import kfp
 import kfp_server_api
 import pytest
 
-from pipelines.images import REPOSITORIES, Image, ImageTable, version
+from pipelines.images import REPOSITORIES, described, table_of
 from pipelines.package import finished_package
 from pipelines.parameters import load, pipeline_arguments, run_arguments
 from tests.kubeflow.git import Git
@@ -21,7 +21,7 @@ FIXED = sorted(set(pipeline_arguments(load("tiny"), stores=STORES, pipeline_dige
 @pytest.fixture(scope="module")
 def package() -> str:
     """A package as a release has it."""
-    table = ImageTable(images=[Image(name=name, version=version(name), reference=f"{name}:1") for name in REPOSITORIES])
+    table = table_of(described(name, f"{name}:1") for name in REPOSITORIES)
     return finished_package(load("tiny"), table, profile="tiny")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import kfp_server_api
 import pytest
 
-from pipelines.images import REPOSITORIES, Image, ImageTable, version
+from pipelines.images import REPOSITORIES, described, table_of
 from pipelines.package import finished_package
 from pipelines.parameters import load
 from pipelines.sync import wanted
@@ -291,7 +291,7 @@ def test_two_syncs_at_once_agree_on_one(git: Git, double: Double, monkeypatch: p
 
 
 def test_the_real_package_is_taken(git: Git, double: Double) -> None:
-    table = ImageTable(images=[Image(name=name, version=version(name), reference=f"{name}:1") for name in REPOSITORIES])
+    table = table_of(described(name, f"{name}:1") for name in REPOSITORIES)
     (git.packages / "orca-math-tiny.yaml").write_text(finished_package(load("tiny"), table, profile="tiny"))
     git.schedule()
     git.sync(double.url)

@@ -13,7 +13,7 @@ from components.core.errors import InputError, ParameterError
 from components.core.options import parse_options
 from pipelines import images, parameters
 from pipelines.binding import bound
-from pipelines.images import REPOSITORIES, Image, ImageTable
+from pipelines.images import REPOSITORIES, ImageTable, described, table_of
 from pipelines.package import finished_package
 from pipelines.release import release
 
@@ -21,15 +21,9 @@ DIGEST = "sha256:" + "a" * 64
 
 
 def table(pushed: bool = True) -> ImageTable:
-    return ImageTable(
-        images=[
-            Image(
-                name=name,
-                version=images.version(name),
-                reference=f"registry.test:5000/{repository}@{DIGEST}" if pushed else f"{repository}:{images.version(name)}",
-            )
-            for name, repository in REPOSITORIES.items()
-        ]
+    return table_of(
+        described(name, f"registry.test:5000/{repository}@{DIGEST}" if pushed else f"{repository}:{images.version(name)}")
+        for name, repository in REPOSITORIES.items()
     )
 
 
@@ -72,7 +66,7 @@ def test_the_same_release_is_the_same_and_an_old_one_goes(tmp_path: Path) -> Non
     release(folder, profiles, table(pushed=False))
     assert {path: path.read_bytes() for path in (folder / "release").rglob("*.yaml")} == before
     (of_images,) = written(folder)["images/kustomization.yaml"]
-    assert all(image["newTag"] == images.version(name) for image, name in zip(of_images["images"], REPOSITORIES, strict=True))
+    assert all(image["newTag"] == images.version(name) for image, name in zip(of_images["images"], sorted(REPOSITORIES), strict=True))
 
 
 def test_a_release_needs_an_overlay_and_pipelines_with_names_of_their_own(tmp_path: Path) -> None:
