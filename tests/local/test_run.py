@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import re
 import shutil
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components.core.records import Demonstration, Problem, normalise_question, read_records
+from pipelines.closure import closure, imported_modules
 from tests.conftest import ROOT
 from tests.local import command
 from tests.local.command import KEY, SHORT, ledger, scores
+
+OPENED = "opened.txt"
+"""Which files of the repository each task opened."""
+ALWAYS = {"promotion", "ledger", "record"}
+"""What looks at the world outside in every run, or comes after the report."""
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 
@@ -22,9 +32,29 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a finished smoke run."""
     home = tmp_path_factory.mktemp("home")
-    status, output = command.run(home, environment={"TUTORLOOP_TEACHER_API_KEY": KEY})
+    path = os.pathsep.join(filter(None, (str(ROOT / "tests" / "opened"), os.environ.get("PYTHONPATH", ""))))
+    noted = {"PYTHONPATH": path, "TUTORLOOP_TEST_OPENED": str(home / OPENED)}
+    status, output = command.run(home, environment={"TUTORLOOP_TEACHER_API_KEY": KEY, **noted})
     assert status == 0, output + command.log_of(home)[-5000:]
     return home
+
+
+def test_no_task_opens_a_file_that_its_version_does_not_depend_on(finished: Path) -> None:
+    spec = next(yaml.load_all((finished / "latest" / "pipeline.yaml").read_text(), Loader=yaml.CSafeLoader))
+    sources = {
+        executor["container"]["args"][-1]: executor["container"]["command"][-1] for executor in spec["deploymentSpec"]["executors"].values()
+    }
+    opened: dict[str, set[str]] = defaultdict(set)
+    for line in (finished / OPENED).read_text().splitlines():
+        task, file = line.split("\t")
+        # Compiled code stands for its source.
+        name = re.sub(r"__pycache__/(\w+)\.cpython-\d+\.pyc(\.\d+)?$", r"\1.py", file)
+        opened[task].add(name)
+    assert set(opened) == set(sources)
+    assert "components/report/templates/report.css" in opened["report"] and "components/teacher/prompts/solve.md" in opened["solve"]
+    for task, files in opened.items():
+        extra = {file for file in files if (ROOT / file).is_file()} - set(closure(imported_modules(sources[task]), ROOT))
+        assert not extra, f"{task} opens {sorted(extra)}"
 
 
 def test_a_run_leaves_record_report_and_log(finished: Path) -> None:
@@ -154,17 +184,22 @@ def test_nothing_survives_the_command(tmp_path: Path) -> None:
     command.wait_for_the_end_in(tmp_path)
 
 
-def test_a_changed_stage_runs_again_with_its_image_and_what_depends_on_it(short: Path, tmp_path: Path) -> None:
-    """Run from a copy of the code in which one file of the trainer's image differs."""
+def test_a_changed_stage_runs_again_and_what_depends_on_it(short: Path, tmp_path: Path) -> None:
+    """Run from a copy of the code in which one file of a stage differs."""
     for folder in ("components", "pipelines", "images"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.whl"))
-    with (tmp_path / "components" / "evaluation" / "stage.py").open("a") as handle:
-        handle.write("\n# changed\n")
-    status, output = command.run(short, *SHORT, folder=tmp_path)
-    assert status == 0, output
-    executed = {stage.stage for stage in command.latest(short).stages if not stage.cached}
-    assert {"base_model", "sft", "sampling", "evaluation", "preference_tuning"} <= executed, "what is built from the trainer"
-    assert not executed & {"seeds", "synthesis", "solving"}, "what depends on nothing of it"
+
+    def executed(changed: str) -> set[str]:
+        with (tmp_path / changed).open("a") as handle:
+            handle.write("\n/* changed */\n" if changed.endswith(".css") else "\n# changed\n")
+        status, output = command.run(short, *SHORT, folder=tmp_path)
+        assert status == 0, output
+        return {stage.stage for stage in command.latest(short).stages if not stage.cached}
+
+    assert executed("components/report/templates/report.css") <= {"report", *ALWAYS}
+    after = executed("components/evaluation/stage.py")
+    assert {"evaluation", "promotion"} <= after
+    assert not after & {"base_model", "sft", "sampling", "preference_tuning", "seeds", "synthesis", "solving"}
     status, output = command.run(short, *SHORT, folder=tmp_path)
     assert status == 0, output
     assert [stage.task for stage in command.latest(short).stages if not stage.cached] == []
