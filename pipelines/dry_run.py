@@ -23,12 +23,12 @@ from components.seeds.stage import collect_seeds
 from components.solving.options import SolvingOptions
 from components.solving.stage import has_gold_solution
 from components.synthesis.options import SynthesisOptions
-from components.teacher.options import LIMITS, TeacherOptions
+from components.teacher.options import LIMITS, OFFLINE, TeacherOptions
 from components.teacher.preflight import preflight
 from components.teacher.spending import Spending
 from pipelines.estimate import Assumptions, assumptions, estimate
 from pipelines.local_run import offline_teacher
-from pipelines.parameters import RunOptions, uses_offline_teacher
+from pipelines.parameters import RunOptions, teachers_asked
 from pipelines.sample import Kind, Plan, Progress, Sample, Unit, look_up, requests_of, take
 
 RESAMPLES = 200
@@ -142,9 +142,14 @@ def dry_run(run: RunOptions, responses: str, count: int, progress: Progress | No
             seed=run.seed,
             seeds=list(read_records(path, Problem)),
         )
-        with offline_teacher(run.offline_teacher if uses_offline_teacher(run) else None, run.answer_key, run.seed, Path(folder)):
-            for section in [plan.teacher] if plan.judge == plan.teacher else [plan.teacher, plan.judge]:
-                asyncio.run(preflight(section))
+        # The sample opens a client for both, even where the run would ask neither.
+        offline = OFFLINE in (plan.teacher.base_url, plan.judge.base_url)
+        with offline_teacher(run.offline_teacher if offline else None, run.answer_key, run.seed, Path(folder)):
+            endpoints = {"teacher": plan.teacher, "judge_teacher": plan.judge}
+            asked = [endpoints[name] for name in teachers_asked(run)]
+            for index, section in enumerate(asked):
+                if section not in asked[:index]:
+                    asyncio.run(preflight(section))
             before = look_up(plan)
             return forecast(run, plan, take(plan, count, progress), before)
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -14,8 +14,8 @@ import yaml
 from components.contamination.options import ContaminationOptions
 from components.core import data_folder
 from components.core.errors import InputError, ParameterError
-from components.core.options import Options, parse_options
-from components.core.store import MissingKeyError, fetched
+from components.core.options import Options, RandomSeed, parse_options, plain, shown
+from components.core.store import MissingKeyError, fetched, is_remote
 from components.evaluation.options import EvaluationOptions
 from components.judging.options import JudgingOptions
 from components.offline_teacher.options import OfflineTeacherOptions
@@ -23,13 +23,15 @@ from components.preference_tuning.options import TuningOptions
 from components.preferences.options import PreferenceOptions
 from components.promotion.options import PromotionOptions
 from components.sampling.options import SamplingOptions
-from components.seeds.options import SeedsOptions
+from components.seeds.options import SeedsOptions, SourceOptions
+from components.seeds.splits import SUFFIXES, files_of_split
 from components.sft.options import SFTOptions
 from components.solving.options import SolvingOptions
 from components.student.options import StudentOptions
 from components.synthesis.options import SynthesisOptions
 from components.teacher.options import OFFLINE, TeacherOptions
 from pipelines.cluster import parse_cluster
+from pipelines.yaml_loader import YamlLoader
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
@@ -53,6 +55,15 @@ SECTIONS: dict[str, type[Options]] = {
 """Section of a profile to the options class that checks it; each becomes one pipeline parameter."""
 
 
+MOST_ROUNDS = 100
+"""Each round is written out in the compiled pipeline; ten times as many take minutes to compile."""
+MOST_SHARDS = 1_000
+"""Each shard is a task with a process or pod of its own, several times in a run."""
+ALWAYS_SOLVED = frozenset({"builtin", "gsm8k"})
+"""Sets in which every problem has a worked solution."""
+INDEX = re.compile(r"\[(\d+)\]")
+
+
 class RunOptions(Options, frozen=True, kw_only=True):
     """The top level of a profile: what is not an option of one stage.
 
@@ -69,10 +80,10 @@ class RunOptions(Options, frozen=True, kw_only=True):
     """
 
     description: str = ""
-    rounds: int = 2
-    seed: int = 0
-    data_shards: int = 1
-    sampling_shards: int = 1
+    rounds: Annotated[int, msgspec.Meta(ge=1, le=MOST_ROUNDS)] = 2
+    seed: RandomSeed = 0
+    data_shards: Annotated[int, msgspec.Meta(ge=1, le=MOST_SHARDS)] = 1
+    sampling_shards: Annotated[int, msgspec.Meta(ge=1, le=MOST_SHARDS)] = 1
     offline_teacher: dict[str, Any] = {}
     answer_key: list[dict[str, Any]] = []
     cluster: dict[str, Any] = {}
@@ -110,15 +121,20 @@ def assignments(overrides: Sequence[str], values: dict[str, Any] | None = None) 
         name, separator, text = override.partition("=")
         if not separator:
             raise ParameterError("--set", override, "name=value, for example sft.learning_rate=1e-5")
-        _assign(values, name.strip(), yaml.load(text, Loader=YamlLoader))
+        _assign(values, name.strip(), _value(name.strip(), text))
     return values
 
 
-class YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML follows YAML 1.1, where ``1e-6`` is text; in YAML 1.2, which people write, it is a number."""
-
-
-YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+def _value(name: str, text: str) -> Any:
+    """The value that a person typed: YAML, or the text itself where it is none (``@cf/org/model``)."""
+    try:
+        return yaml.load(text, Loader=YamlLoader)
+    except yaml.YAMLError as error:
+        # Who begins a list, a mapping, a quoted text or a tag means YAML.
+        if text.lstrip().startswith(tuple("[{\"'!")):
+            problem = getattr(error, "problem", None) or "not YAML"
+            raise ParameterError(name, shown(name, text, known=False), f"YAML, for example [1, 2] or {{a: 1}} ({problem})") from error
+        return text.strip()
 
 
 def _read(profile: str) -> dict[str, Any]:
@@ -143,12 +159,33 @@ def _read(profile: str) -> dict[str, Any]:
 
 
 def _assign(values: dict[str, Any], name: str, value: Any) -> None:
-    *path, last = name.split(".")
+    """Put a value at a dotted name, in which ``[0]`` is an element of a list that is there (``seeds.sources[0].count``)."""
+    place: Any = values
+    *path, last = [part for word in name.split(".") for part in re.split(r"(?=\[\d+\]$)", word, maxsplit=1)]
     for part in path:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
-            raise ParameterError(name, value, f"{part} holds a single value, it has no names below it")
-    values[last] = value
+        place = _below(place, part, name, value)
+        if not isinstance(place, dict | list):
+            raise ParameterError(name, shown(name, value, known=False), f"{part} holds a single value, it has no names below it")
+    if INDEX.fullmatch(last):
+        _below(place, last, name, value)
+        place[int(last[1:-1])] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise ParameterError(name, shown(name, value, known=False), "an element of the list by its number, for example [0]")
+
+
+def _below(place: Any, part: str, name: str, value: Any) -> Any:
+    """What a mapping or list holds under a part of a dotted name."""
+    index = INDEX.fullmatch(part)
+    if index and isinstance(place, list) and int(index[1]) < len(place):
+        return place[int(index[1])]
+    if not index and isinstance(place, dict):
+        if place.get(part) is None:
+            place[part] = {}
+        return place[part]
+    length = f"a list of {len(place)}" if isinstance(place, list) else "no list"
+    raise ParameterError(name, shown(name, value, known=False), f"elements that are there: what stands before {part} is {length}")
 
 
 def check(values: Mapping[str, Any]) -> RunOptions:
@@ -160,29 +197,31 @@ def check(values: Mapping[str, Any]) -> RunOptions:
     Raises:
         ParameterError: A name or value is wrong; says where and what is allowed.
     """
-    own = {name: value for name, value in values.items() if name not in SECTIONS}
+    own = {name: plain(value, str(name)) for name, value in values.items() if name not in SECTIONS}
     names = {field.name for field in msgspec.structs.fields(RunOptions)} - {"sections"}
     for name in own:
         if name not in names:
-            raise ParameterError(name, own[name], "one of " + ", ".join(sorted(names | set(SECTIONS))))
-    sections = {name: dict(values.get(name) or {}) for name in SECTIONS}
+            allowed = "one of " + ", ".join(sorted(names | set(SECTIONS)))
+            raise ParameterError(str(name), shown(str(name), own[name], known=False), allowed)
+    # A section with nothing below its name is YAML's null.
+    sections = {name: {} if values.get(name) is None else values[name] for name in SECTIONS}
+    for name, section in sections.items():
+        if not isinstance(section, Mapping):
+            parse_options(SECTIONS[name], section, name)
+        sections[name] = dict(section)
     if not sections["judge_teacher"]:
         sections["judge_teacher"] = dict(sections["teacher"])
     elif "prices" in sections["teacher"]:
         # One table may hold the prices of both models.
         sections["judge_teacher"].setdefault("prices", sections["teacher"]["prices"])
     for name, kind in SECTIONS.items():
-        options = parse_options(kind, sections[name], name)
-        if isinstance(options, TeacherOptions):
-            options.check(name)
-    run = parse_options(RunOptions, {**own, "sections": sections}, "profile")
-    for name in ("rounds", "data_shards", "sampling_shards"):
-        if getattr(run, name) < 1:
-            raise ParameterError(name, getattr(run, name), "a whole number, 1 or more")
-    parse_options(OfflineTeacherOptions, run.offline_teacher, "offline_teacher")
-    parse_cluster(run.cluster)
-    if run.answer_key:
-        parse_options(SeedsOptions, {"sources": run.answer_key}, "answer_key")
+        parse_options(kind, sections[name], name)
+    parse_options(OfflineTeacherOptions, own.get("offline_teacher", {}), "offline_teacher")
+    parse_cluster(own.get("cluster", {}))
+    run = parse_options(RunOptions, {**own, "sections": sections}, "")
+    for index, source in enumerate(run.answer_key):
+        name = f"answer_key[{index}]"
+        parse_options(SourceOptions, source, name).check_role(name, seeds=True)
     return run
 
 
@@ -193,21 +232,117 @@ def needs_data_folder(run: RunOptions) -> bool:
     return any(data_folder.MARK in uri for uri in uris) and not os.environ.get(data_folder.VARIABLE)
 
 
-def require_data_folder(run: RunOptions, profile: str) -> None:
-    """Refuse a profile whose files lie in ``{data}`` while the folder is not set.
+def require_files(run: RunOptions, profile: str) -> None:
+    """Refuse a run whose files are not on this machine, before any work. What is in a store or on a hub is left to the run.
+
+    Args:
+        run: Checked options.
+        profile: Its name, for the error.
 
     Raises:
-        InputError: They do.
+        InputError: A file lies in ``{data}``, and the folder is not set.
+        ParameterError: A file is missing, empty or cannot be read, or a folder has no file of the split that is wanted.
     """
     if needs_data_folder(run):
         raise InputError(
             "the profile names files in {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA"
         )
+    for role in ("seeds", "benchmarks"):
+        for index, source in enumerate(parse_options(SeedsOptions, run.sections[role], role).sources):
+            _require_source(source, f"{role}.sources[{index}].uri", source.split_read(seeds=role == "seeds"))
+    if uses_offline_teacher(run):
+        for index, values in enumerate(run.answer_key):
+            source = parse_options(SourceOptions, values, f"answer_key[{index}]")
+            _require_source(source, f"answer_key[{index}].uri", source.split_read(seeds=True))
+        for index, uri in enumerate(run.offline_teacher.get("answer_key", [])):
+            _require_file(uri, f"offline_teacher.answer_key[{index}]")
+    for index, uri in enumerate(parse_options(JudgingOptions, run.sections["judging"], "judging").golden):
+        _require_file(uri, f"judging.golden[{index}]")
+    kind, _, place = parse_options(StudentOptions, run.sections["student"], "student").base_model.partition(":")
+    if kind == "gguf":
+        _require_readable(Path(place), "student.base_model", f"gguf:{place}")
+
+
+def _require_source(source: SourceOptions, name: str, split: str) -> None:
+    if source.adapter == "builtin" or source.uri.startswith("hub:"):
+        return
+    path = _local(source.uri, name)
+    if path is None:
+        return
+    if not path.is_dir():
+        _require_readable(path, name, source.uri)
+        return
+    try:
+        chosen, files = files_of_split(path, split)
+    except OSError as error:
+        raise ParameterError(name, source.uri, f"a folder that can be read ({error.strerror})") from error
+    if not chosen:
+        listing = ", ".join(file.name for file in files) or f"no {', '.join(SUFFIXES)} file"
+        raise ParameterError(name, source.uri, f"a folder with a file of the split {split!r} (it has {listing}); or name the file itself")
+    for file in chosen:
+        _require_readable(file, name, str(file))
+
+
+def _require_file(uri: str, name: str) -> None:
+    if (path := _local(uri, name)) is not None:
+        _require_readable(path, name, uri)
+
+
+def _local(uri: str, name: str) -> Path | None:
+    """The path behind a URI; None where it is in a store."""
+    uri = data_folder.expand(uri, name)
+    return None if is_remote(uri) else Path(uri.removeprefix("file://"))
+
+
+def _require_readable(path: Path, name: str, uri: str) -> None:
+    try:
+        with path.open("rb") as file:
+            if file.read(1):
+                return
+        reason = "that is not empty"
+    except FileNotFoundError:
+        reason = "that exists: there is no such file or folder"
+    except IsADirectoryError:
+        reason = "and no folder"
+    except OSError as error:
+        reason = f"that can be read ({error.strerror})"
+    raise ParameterError(name, uri, f"a file {reason}")
+
+
+def warnings(run: RunOptions) -> list[str]:
+    """What a person should know about a run before its work, though it is no error.
+
+    Args:
+        run: Checked options.
+    """
+    benchmarks = parse_options(SeedsOptions, run.sections["benchmarks"], "benchmarks").sources
+    if any(source.dev_share or source.split_read(seeds=False) == "dev" for source in benchmarks):
+        return []
+    return [
+        "no benchmark has dev problems, so nothing can be promoted: whether a model is better is decided on dev problems alone; "
+        "give benchmarks.sources one with split: dev, or a train split with a dev_share"
+    ]
+
+
+def teachers_asked(run: RunOptions) -> list[str]:
+    """Sections of the teachers that the run may ask: those of stages that need none are not looked for.
+
+    Args:
+        run: Checked options.
+    """
+    synthesis = parse_options(SynthesisOptions, run.sections["synthesis"], "synthesis")
+    solving = parse_options(SolvingOptions, run.sections["solving"], "solving")
+    judging = parse_options(JudgingOptions, run.sections["judging"], "judging")
+    seeds = parse_options(SeedsOptions, run.sections["seeds"], "seeds").sources
+    solved = solving.use_gold_solutions and all(source.adapter in ALWAYS_SOLVED for source in seeds)
+    writes = synthesis.ask_me_anything or synthesis.suggester_editor
+    asked = {"teacher": writes or not solved, "judge_teacher": judging.judge != "rule_only" or judging.measure_teacher}
+    return [name for name, needed in asked.items() if needed]
 
 
 def uses_offline_teacher(run: RunOptions) -> bool:
-    """Whether a teacher of this run is the offline teacher."""
-    return any(run.sections[name].get("base_url") == OFFLINE for name in ("teacher", "judge_teacher"))
+    """Whether a teacher that this run may ask is the offline teacher."""
+    return any(run.sections[name].get("base_url") == OFFLINE for name in teachers_asked(run))
 
 
 def uses_vllm(run: RunOptions) -> bool:

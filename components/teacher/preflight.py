@@ -159,11 +159,11 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stores: URIs of its stores.
-        teachers: Its teacher sections.
+        teachers: The teachers that it asks: name of the section to its options.
     """
 
     stores: Sequence[str]
-    teachers: Sequence[Mapping[str, Any]]
+    teachers: Mapping[str, Mapping[str, Any]]
 
 
 def check_services(services: Services) -> None:
@@ -175,5 +175,5 @@ def check_services(services: Services) -> None:
     """
     for uri in services.stores:
         open_store(uri).exists("any")
-    for section in services.teachers:
-        asyncio.run(preflight(parse_options(TeacherOptions, section, "teacher")))
+    for name, section in services.teachers.items():
+        asyncio.run(preflight(parse_options(TeacherOptions, section, name)))

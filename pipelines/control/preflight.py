@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from components.core.errors import ParameterError, TutorLoopError
+from components.core.errors import InputError, ParameterError
 from components.core.options import parse_options
 from components.core.store import is_remote, open_store
 from components.core.store_http import TASK_VARIABLE
@@ -64,13 +64,13 @@ def run(given: Mapping[str, Any]) -> None:
     trainings = training_plans(options, cluster, given["launchers"])
     if any(plan.nodes > 1 for plan in trainings) and not is_remote(str(given["checkpoints"])):
         raise ParameterError("checkpoints", given["checkpoints"], "an s3:// URI where several nodes train")
-    teachers = [options.sections["teacher"], options.sections["judge_teacher"]]
-    check_services(
-        Services(
-            stores=[str(given[name]) for name in STORES],
-            teachers=[section for index, section in enumerate(teachers) if section not in teachers[:index]],
-        )
-    )
+    _look_at_files(options, record.profile)
+    for told in parameters.warnings(options):
+        print(f"warning: {told}", file=sys.stderr, flush=True)
+    teachers = {name: options.sections[name] for name in parameters.teachers_asked(options)}
+    if teachers.get("judge_teacher") == teachers.get("teacher"):
+        teachers.pop("judge_teacher", None)
+    check_services(Services(stores=[str(given[name]) for name in STORES], teachers=teachers))
     for name in STORES:
         if is_remote(str(given[name])):
             # Reading may be allowed where writing is not.
@@ -78,6 +78,20 @@ def run(given: Mapping[str, Any]) -> None:
     if kubernetes_checks.on_cluster():
         for told in kubernetes_checks.check_gpus(kubernetes_checks.connect(), cluster, trainings):
             print(told, file=sys.stderr, flush=True)
+
+
+def _look_at_files(options: RunOptions, profile: str) -> None:
+    """Refuse a run without its files. On a cluster those in a task's image need not be in that of this task: there it is only told.
+
+    Raises:
+        InputError: As :func:`parameters.require_files`; likewise ParameterError.
+    """
+    try:
+        parameters.require_files(options, profile)
+    except (InputError, ParameterError) as error:
+        if not kubernetes_checks.on_cluster():
+            raise
+        print(f"warning: {error}", file=sys.stderr, flush=True)
 
 
 def training_plans(options: RunOptions, cluster: ClusterOptions, launchers: Sequence[str]) -> list[TrainingPlan]:
@@ -99,10 +113,7 @@ def training_plans(options: RunOptions, cluster: ClusterOptions, launchers: Sequ
             raise ParameterError(f"{section}.nodes", training.nodes, f"{allowed} with this pipeline; compile it for this profile")
         gpus = training.cluster.gpus if training.nodes > 1 else cluster.pods.training.gpus
         kind = str(getattr(training, "method", "sft"))
-        try:
-            spread_of(training, kind, training.processes or max(gpus, 1))
-        except ParameterError as error:
-            raise TutorLoopError(f"{section}: {error.message}", error.hint) from error
+        spread_of(training, kind, training.processes or max(gpus, 1))
         gpu_type = training.cluster.gpu_type if training.nodes > 1 else cluster.pods.training.gpu_type
         plans.append(TrainingPlan(section, training.nodes, gpus, gpu_type))
     return plans
