@@ -56,7 +56,7 @@ SECTIONS: dict[str, type[Options]] = {
 
 
 MOST_ROUNDS = 100
-"""Each round is written out in the compiled pipeline; ten times as many take minutes to compile."""
+"""Each round is written out in the compiled pipeline: a hundred take a minute to compile."""
 MOST_SHARDS = 1_000
 """Each shard is a task with a process or pod of its own, several times in a run."""
 ALWAYS_SOLVED = frozenset({"builtin", "gsm8k"})
