@@ -385,3 +385,10 @@ def test_a_teacher_is_looked_for_where_the_run_may_ask_it(overrides: list[str], 
     options = parameters.load(SMOKE, overrides)
     assert parameters.teachers_asked(options) == asked
     assert parameters.uses_offline_teacher(options) == bool(asked)
+
+
+def test_a_run_without_its_data_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TUTORLOOP_DATA", raising=False)
+    with pytest.raises(InputError, match="no data folder is set"):
+        runner.run_profile("gsm8k_small", parameters.load("gsm8k_small"), tmp_path / "home")
+    assert not (tmp_path / "home").exists()
