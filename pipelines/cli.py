@@ -101,7 +101,7 @@ def run(
     """Run a profile from seeds to report on this machine."""
     from pipelines import parameters, run_record, summary
     from pipelines.images import read_table
-    from pipelines.runner import Docker, run_profile
+    from pipelines.runner import Docker, require_home, run_profile
 
     _use_data(data)
     if seed is not None:
@@ -109,6 +109,7 @@ def run(
     given = {name: uri for name, uri in stores.items() if uri}
     options = parameters.load(profile, overrides)
     if dry_run:
+        require_home(home)
         _dry_run(profile, options, given.get("responses") or f"{home.rstrip('/')}/shared/responses", sample, as_json)
         return
     docker = None
@@ -125,11 +126,11 @@ def _dry_run(profile: str, options: RunOptions, responses: str, sample: int, as_
     import sys
 
     from components.core.progress import ProgressLines
-    from pipelines import parameters
     from pipelines.forecast_text import as_json as encoded
     from pipelines.forecast_text import text
+    from pipelines.required_files import require_files
 
-    parameters.require_data_folder(options, profile)
+    require_files(options, profile)
     address = responses if is_remote(responses) else str(Path(responses.removeprefix("file://")).resolve())
     with contextlib.redirect_stdout(sys.stderr):
         lines = ProgressLines("sample", "0/1")

@@ -144,6 +144,16 @@ class PodsOptions(Options, frozen=True, kw_only=True):
     training: PodOptions = PodOptions(cpu="1", memory="3Gi", shared_memory="256Mi", timeout_s=86_400)
     generation: PodOptions = PodOptions(cpu="1", memory="3Gi", timeout_s=43_200)
 
+    def check(self, section: str) -> None:
+        """Refuse GPUs for tasks that have no use for them.
+
+        Raises:
+            ParameterError: A kind of task is given some.
+        """
+        for kind in ("control", "data", "teacher", "model"):
+            if gpus := getattr(self, kind).gpus:
+                raise ParameterError(f"{section}.{kind}.gpus", gpus, "0: only training and generation use GPUs")
+
 
 class ClusterOptions(Options, frozen=True, kw_only=True):
     """How a compiled pipeline runs on a cluster. All values are our choice.
@@ -201,8 +211,4 @@ def parse_cluster(values: Mapping[str, Any]) -> ClusterOptions:
     Raises:
         ParameterError: A name or value is wrong, or a kind of task is given GPUs that has no use for them.
     """
-    cluster = parse_options(ClusterOptions, values, "cluster")
-    for kind in ("control", "data", "teacher", "model"):
-        if gpus := getattr(cluster.pods, kind).gpus:
-            raise ParameterError(f"cluster.pods.{kind}.gpus", gpus, "0: only training and generation use GPUs")
-    return cluster
+    return parse_options(ClusterOptions, values, "cluster")

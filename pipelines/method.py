@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pipelines.forecast import Forecast, Progress
     from pipelines.parameters import RunOptions
     from pipelines.task_settings import TaskSettings
+
+Sections = Mapping[str, Any]
+"""Section to its checked options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class Method:
         shards: Those of ``shape`` that are a number of parallel tasks: pipeline parameters, where the others are compiled in.
         packages: Compiled packages that are kept in Git, by file name, and the profiles that they are of.
         forecasts: Whether there is a module ``dry_run``.
+        asked: Sections of the teachers that a run with these sections may ask: those that nobody asks are not looked for.
+        warnings: What a person should know about a run before its work, though it is no error.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Method:
     shards: tuple[str, ...] = ()
     packages: Mapping[str, str]
     forecasts: bool = False
+    asked: Callable[[Sections], list[str]] = lambda sections: []
+    warnings: Callable[[Sections], list[str]] = lambda sections: []
 
     @property
     def pipeline(self) -> str:

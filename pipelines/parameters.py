@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
-from components.core import data_folder
 from components.core.errors import InputError, ParameterError
-from components.core.options import Options, OptionsT, parse_options
+from components.core.options import Options, OptionsT, RandomSeed, parse_options, plain, shown
 from components.core.store import MissingKeyError, fetched
 from components.offline_teacher.options import OfflineTeacherOptions
-from components.seeds.options import SeedsOptions
+from components.seeds.options import SourceOptions
 from components.student.options import GenerationOptions
 from components.teacher.options import OFFLINE, TeacherOptions
 from pipelines.cluster import ClusterOptions, parse_cluster
 from pipelines.method import Method
 from pipelines.methods import DEFAULT, METHODS
+from pipelines.yaml_loader import YamlLoader
+
+INDEX = re.compile(r"\[(\d+)\]")
 
 
 class ProfileOptions(Options, frozen=True, kw_only=True):
@@ -38,7 +39,7 @@ class ProfileOptions(Options, frozen=True, kw_only=True):
 
     description: str = ""
     method: str = DEFAULT
-    seed: int = 0
+    seed: RandomSeed = 0
     offline_teacher: dict[str, Any] = {}
     answer_key: list[dict[str, Any]] = []
     cluster: dict[str, Any] = {}
@@ -126,15 +127,20 @@ def assignments(overrides: Sequence[str], values: dict[str, Any] | None = None) 
         name, separator, text = override.partition("=")
         if not separator:
             raise ParameterError("--set", override, "name=value, for example sft.learning_rate=1e-5")
-        _assign(values, name.strip(), yaml.load(text, Loader=YamlLoader))
+        _assign(values, name.strip(), _value(name.strip(), text))
     return values
 
 
-class YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML follows YAML 1.1, where ``1e-6`` is text; in YAML 1.2, which people write, it is a number."""
-
-
-YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+def _value(name: str, text: str) -> Any:
+    """The value that a person typed: YAML, or the text itself where it is none (``@cf/org/model``)."""
+    try:
+        return yaml.load(text, Loader=YamlLoader)
+    except yaml.YAMLError as error:
+        # Who begins a list, a mapping, a quoted text or a tag means YAML.
+        if text.lstrip().startswith(tuple("[{\"'!")):
+            problem = getattr(error, "problem", None) or "not YAML"
+            raise ParameterError(name, shown(name, text, known=False), f"YAML, for example [1, 2] or {{a: 1}} ({problem})") from error
+        return text.strip()
 
 
 def _read(profile: str) -> dict[str, Any]:
@@ -158,90 +164,100 @@ def _read(profile: str) -> dict[str, Any]:
 
 
 def _assign(values: dict[str, Any], name: str, value: Any) -> None:
-    *path, last = name.split(".")
+    """Put a value at a dotted name, in which ``[0]`` is an element of a list that is there (``seeds.sources[0].count``)."""
+    place: Any = values
+    *path, last = [part for word in name.split(".") for part in re.split(r"(?=\[\d+\]$)", word, maxsplit=1)]
     for part in path:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
-            raise ParameterError(name, value, f"{part} holds a single value, it has no names below it")
-    values[last] = value
+        place = _below(place, part, name, value)
+        if not isinstance(place, dict | list):
+            raise ParameterError(name, shown(name, value, known=False), f"{part} holds a single value, it has no names below it")
+    if INDEX.fullmatch(last):
+        _below(place, last, name, value)
+        place[int(last[1:-1])] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise ParameterError(name, shown(name, value, known=False), "an element of the list by its number, for example [0]")
+
+
+def _below(place: Any, part: str, name: str, value: Any) -> Any:
+    """What a mapping or list holds under a part of a dotted name."""
+    index = INDEX.fullmatch(part)
+    if index and isinstance(place, list) and int(index[1]) < len(place):
+        return place[int(index[1])]
+    if not index and isinstance(place, dict):
+        if place.get(part) is None:
+            place[part] = {}
+        return place[part]
+    length = f"a list of {len(place)}" if isinstance(place, list) else "no list"
+    raise ParameterError(name, shown(name, value, known=False), f"elements that are there: what stands before {part} is {length}")
 
 
 def check(values: Mapping[str, Any]) -> RunOptions:
     """Check a whole set of parameters.
 
     Returns:
-        The options, with every section present and its defaults left to the stage.
+        The options, with every section of the method.
 
     Raises:
         ParameterError: A name or value is wrong; says where and what is allowed.
     """
     method = _method(values)
-    own = {name: value for name, value in values.items() if name not in method.sections}
+    own = {name: plain(value, str(name)) for name, value in values.items() if name not in method.sections}
     shape_names = {field.name for field in msgspec.structs.fields(method.shape)}
     names = {field.name for field in msgspec.structs.fields(ProfileOptions)} | shape_names
     for name in own:
         if name not in names:
-            raise ParameterError(name, own[name], "one of " + ", ".join(sorted(names | set(method.sections))))
-    given = {name: dict(values.get(name) or {}) for name in method.sections}
-    first, *others = [*method.teachers, ""]
-    for name in filter(None, others):
-        if not given[name]:
-            given[name] = dict(given[first])
-        elif "prices" in given[first]:
-            # One table may hold the prices of all models.
-            given[name].setdefault("prices", given[first]["prices"])
-    sections = {name: parse_options(kind, given[name], name) for name, kind in method.sections.items()}
-    for name in method.teachers:
-        options = sections[name]
-        assert isinstance(options, TeacherOptions)
-        options.check(name)
+            allowed = "one of " + ", ".join(sorted(names | set(method.sections)))
+            raise ParameterError(str(name), shown(str(name), own[name], known=False), allowed)
+    sections = {name: parse_options(method.sections[name], given, name) for name, given in _given(values, method)}
+    parse_options(OfflineTeacherOptions, own.get("offline_teacher", {}), "offline_teacher")
+    cluster = parse_cluster(own.get("cluster", {}))
     profile = parse_options(ProfileOptions, {name: value for name, value in own.items() if name not in shape_names}, "")
     shape = parse_options(method.shape, {name: value for name, value in own.items() if name in shape_names}, "")
-    parse_options(OfflineTeacherOptions, profile.offline_teacher, "offline_teacher")
-    cluster = parse_cluster(profile.cluster)
     if not cluster.pipeline:
         cluster = msgspec.structs.replace(cluster, pipeline=method.pipeline)
-    if profile.answer_key:
-        parse_options(SeedsOptions, {"sources": profile.answer_key}, "answer_key")
+    for index, source in enumerate(profile.answer_key):
+        name = f"answer_key[{index}]"
+        parse_options(SourceOptions, source, name).check_role(name, seeds=True)
     return RunOptions(profile=profile, shape=shape, cluster=cluster, sections=sections)
 
 
 def _method(values: Mapping[str, Any]) -> Method:
     name = values.get("method", DEFAULT)
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ParameterError("method", name, "one of " + ", ".join(METHODS))
     return METHODS[name]
 
 
-def needs_data_folder(run: RunOptions) -> bool:
-    """Whether a file of the profile lies in ``{data}`` while the folder is not set."""
-    uris = _texts([msgspec.to_builtins(run.sections), run.profile.answer_key])
-    return any(data_folder.MARK in uri for uri in uris) and not os.environ.get(data_folder.VARIABLE)
+def _given(values: Mapping[str, Any], method: Method) -> Iterator[tuple[str, Any]]:
+    """What a profile says of each section, the sections of further teachers filled from that of the first."""
+    first, *others = [*method.teachers, ""]
+    # A section with nothing below its name is YAML's null.
+    given = {name: {} if values.get(name) is None else values[name] for name in method.sections}
+    for name, section in given.items():
+        whole = given.get(first) if name in others else None
+        if not isinstance(section, Mapping) or not isinstance(whole, Mapping):
+            yield name, section
+        elif not section:
+            yield name, whole
+        else:
+            # One table may hold the prices of all models.
+            yield name, {**{shared: whole[shared] for shared in ("prices",) if shared in whole}, **section}
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        return [text for item in value.values() for text in _texts(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return [value] if isinstance(value, str) else []
+def warnings(run: RunOptions) -> list[str]:
+    """What a person should know about a run before its work, though it is no error.
 
-
-def require_data_folder(run: RunOptions, profile: str) -> None:
-    """Refuse a profile whose files lie in ``{data}`` while the folder is not set.
-
-    Raises:
-        InputError: They do.
+    Args:
+        run: Checked options.
     """
-    if needs_data_folder(run):
-        raise InputError(
-            "the profile names files in {data}, and no data folder is set", profile, hint="give --data FOLDER or set TUTORLOOP_DATA"
-        )
+    return run.method.warnings(run.sections)
 
 
 def uses_offline_teacher(run: RunOptions) -> bool:
-    """Whether a teacher of this run is the offline teacher."""
-    return any(run.section(TeacherOptions, name).base_url == OFFLINE for name in run.method.teachers)
+    """Whether a teacher that this run may ask is the offline teacher."""
+    return any(run.section(TeacherOptions, name).base_url == OFFLINE for name in run.method.asked(run.sections))
 
 
 def uses_vllm(run: RunOptions) -> bool:

@@ -17,7 +17,8 @@ from typing import IO
 import msgspec
 
 from components.core import data_folder, progress, task_records
-from components.core.errors import TutorLoopError
+from components.core.errors import ParameterError, TutorLoopError
+from components.core.redaction import redact
 from components.core.store import is_remote
 from pipelines import containers, images, parameters, run_record
 from pipelines.compile import package_digest, package_for
@@ -27,6 +28,7 @@ from pipelines.local_run import Job
 from pipelines.parameters import RunOptions
 from pipelines.progress import Display, plain
 from pipelines.remote_home import RemoteHome
+from pipelines.required_files import require_files
 from pipelines.run_record import RunRecord
 
 STORES = ("responses", "checkpoints", "models")
@@ -54,6 +56,16 @@ class Docker:
     memory: str = ""
 
 
+def require_home(home: str) -> None:
+    """Refuse a home that would silently become a folder of an odd name, or the current one.
+
+    Raises:
+        ParameterError: It is empty, or an address that is neither of a folder nor of a bucket.
+    """
+    if not home.strip() or ("://" in home and not is_remote(home) and not home.startswith("file://")):
+        raise ParameterError("--home", redact(home), "a folder or s3://bucket/prefix")
+
+
 def run_profile(
     profile: str,
     options: RunOptions,
@@ -79,12 +91,18 @@ def run_profile(
 
     Raises:
         InputError: A source needs the data folder and none is set.
+        ParameterError: The home is no place for runs, or a file of the profile is missing or cannot be read.
         BusyError: Another run is at work in this home in S3.
         RunFailedError: A stage failed; ``run.json`` and ``log.txt`` hold the cause.
     """
-    parameters.require_data_folder(options, profile)
+    require_home(str(home))
+    require_files(options, profile)
+    for told in parameters.warnings(options):
+        print(f"warning: {told}", file=sys.stderr, flush=True)
     if not is_remote(str(home)):
-        return _run_in(Path(home).resolve(), profile, options, dict(stores or {}), display or Display(), docker)
+        return _run_in(
+            Path(str(home).removeprefix("file://")).resolve(), profile, options, dict(stores or {}), display or Display(), docker
+        )
     remote = RemoteHome(str(home))
     addresses = {name: f"{remote.uri}/shared/{name}" for name in STORES} | dict(stores or {})
     with remote.open():

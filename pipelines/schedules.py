@@ -17,7 +17,7 @@ from msgspec import Meta
 from components.core.errors import InputError, ParameterError, TutorLoopError
 from components.core.options import Options, parse_options
 from pipelines import cron, parameters
-from pipelines.parameters import YamlLoader
+from pipelines.yaml_loader import YamlLoader
 
 KUSTOMIZATION = "kustomization.yaml"
 

@@ -64,7 +64,7 @@ class StoreSettings(Options, frozen=True, kw_only=True):
     buckets: dict[str, Bucket]
     users: dict[str, list[Right]] = {}
 
-    def check(self) -> None:
+    def check(self, section: str) -> None:
         """Refuse what contradicts itself or would lose what must be kept.
 
         Raises:
@@ -104,9 +104,7 @@ def read_settings(path: Path) -> StoreSettings:
         raise InputError(f"cannot be read ({error})", path, hint="name the file with the store's buckets and users") from error
     if not isinstance(values, dict):
         raise InputError("holds no sections", path, hint="write `buckets:` and `users:`")
-    settings = parse_options(StoreSettings, values, "store")
-    settings.check()
-    return settings
+    return parse_options(StoreSettings, values, "store")
 
 
 def policy(rights: list[Right]) -> dict[str, Any]:

@@ -14,9 +14,12 @@ from scipy.stats import t as student_t
 
 from components.core.errors import ParameterError
 from components.report.rounds import rounds_left_out
+from components.seeds.options import SeedsOptions
 from pipelines import parameters, run_record
+from pipelines.parameters import RunOptions
+from pipelines.required_files import require_files
 from pipelines.run_record import RunRecord
-from pipelines.runner import run_profile
+from pipelines.runner import require_home, run_profile
 
 
 def parse_arms(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -72,14 +75,32 @@ def run_study(profile: str, arms: Sequence[str], seeds: str, home: str, stores: 
         stores: Store URIs, as for ``run_profile``.
 
     Raises:
-        ParameterError: An arm, a seed or a parameter is wrong; checked for all arms before the first run.
+        ParameterError: An arm, a seed, a file or a parameter is wrong; checked for all arms before the first run.
     """
     parsed, numbers = parse_arms(arms), parse_seeds(seeds)
     plans = {(name, seed): parameters.load(profile, [*changes, f"seed={seed}"]) for name, changes in parsed.items() for seed in numbers}
+    _require_comparable(plans)
+    for options in plans.values():
+        require_files(options, profile)
+    require_home(home)
     records: dict[str, list[RunRecord]] = {name: [] for name in parsed}
     for (name, _seed), options in plans.items():
         records[name].append(run_record.read(run_profile(profile, options, home, stores)))
     return table(records, numbers)
+
+
+def _require_comparable(plans: Mapping[tuple[str, int], RunOptions]) -> None:
+    """Refuse arms that measure different problems under one name: their differences would say nothing about the models.
+
+    Raises:
+        ParameterError: There are such arms.
+    """
+    known: dict[str, tuple[str, object]] = {}
+    for (arm, _seed), options in plans.items():
+        for source in options.section(SeedsOptions, "benchmarks").sources:
+            other, same = known.setdefault(source.label, (arm, source))
+            if source != same:
+                raise ParameterError("--arm", arm, f"benchmarks that are those of the arm {other!r}, or have other names: {source.label}")
 
 
 def _accuracies(records: Sequence[RunRecord], model: str, benchmark: str) -> list[float]:
@@ -94,18 +115,18 @@ def table(records: dict[str, list[RunRecord]], seeds: Sequence[int]) -> str:
         seeds: The seeds.
     """
     lines: list[str] = []
-    some = next(iter(records.values()))[0]
-    for benchmark in some.models[0].benchmarks:
+    for benchmark in dict.fromkeys(name for runs in records.values() for name in runs[0].models[0].benchmarks):
+        measured = {arm: runs for arm, runs in records.items() if benchmark in runs[0].models[0].benchmarks}
         lines += [f"### {benchmark}", "", "| arm | model | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean (sd) |"]
         lines.append("| --- | --- |" + " --- |" * (len(seeds) + 1))
-        for arm, runs in records.items():
+        for arm, runs in measured.items():
             for model in (row.name for row in runs[0].models):
                 values = _accuracies(runs, model, benchmark)
                 spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
                 cells = " | ".join(f"{value:.3f}" for value in values)
                 lines.append(f"| {arm} | {model} | {cells} | {statistics.fmean(values):.3f}{spread} |")
         lines += ["", "| paired difference, in points | mean | 95 % interval |", "| --- | --- | --- |"]
-        for label, first, second in _comparisons(records, benchmark):
+        for label, first, second in _comparisons(measured, benchmark):
             mean, low, high = paired_interval(first, second)
             lines.append(f"| {label} | {100 * mean:+.1f} | {100 * low:+.1f} to {100 * high:+.1f} |")
         lines.append("")
@@ -121,9 +142,10 @@ def _left_out(run: RunRecord) -> dict[str, str]:
 
 
 def _comparisons(records: dict[str, list[RunRecord]], benchmark: str) -> list[tuple[str, list[float], list[float]]]:
-    """Each model against its matched control, then each arm against the first arm."""
+    """Each model against its matched control, then each arm against the first arm: its newest model that both have."""
     rows = []
     first_arm = next(iter(records))
+    first_names = [row.name for row in records[first_arm][0].models]
     for arm, runs in records.items():
         names = [row.name for row in runs[0].models]
         for name in names:
@@ -134,7 +156,7 @@ def _comparisons(records: dict[str, list[RunRecord]], benchmark: str) -> list[tu
                 if compared:
                     rows.append((f"{arm}: {name} - {name}-control", *both))
         if arm != first_arm:
-            last = [name for name in names if not name.endswith("-control")][-1]
+            last = [name for name in names if name in first_names and not name.endswith("-control")][-1]
             both = (_accuracies(runs, last, benchmark), _accuracies(records[first_arm], last, benchmark))
             rows.append((f"{last}: {arm} - {first_arm}", *both))
     return rows

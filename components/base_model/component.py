@@ -39,7 +39,7 @@ def base_model(
     from components.student.options import StudentOptions
 
     with stage_run("base_model", model, task="base model", options=options, records=records) as stage:
-        parsed = parse_options(StudentOptions, options, "base_model")
+        parsed = parse_options(StudentOptions, options, "student")
         start = version_uri(models, champion) if champion else ""
         run(benchmarks.path, parsed, stage, start=start, seed=seed, output=model.path, corpus=corpus.path)
     return stage.reference

@@ -115,13 +115,19 @@ def _in_dtype(model: Any, options: StudentOptions) -> Any:
 def _tiny(benchmarks: str, options: StudentOptions, stage: StageRun, seed: int) -> tuple[Any, Any, list[Problem]]:
     from components.student import tiny
 
-    if options.chat_format == "template":
-        raise ParameterError("base_model.chat_format", "template", "plain or paper, since the tiny model has no chat template")
+    options.check_tiny(options.SECTION)
     avoid = {normalise_question(row.question) for row in read_records(benchmarks, Problem)}
     stage.rows_in = len(avoid)
-    model, tokenizer, made, curve = tiny.build(
-        options.tiny, options.chat_format, seed, avoid, lambda done, total: stage.progress(done, total, "steps")
-    )
+    try:
+        model, tokenizer, made, curve = tiny.build(
+            options.tiny, options.chat_format, seed, avoid, lambda done, total: stage.progress(done, total, "steps")
+        )
+    except ParameterError as error:
+        # The generator of problems knows its own arguments.
+        own = {"count": "tiny.rows", "max_number": "tiny.max_number"}.get(error.name)
+        if own is None:
+            raise
+        raise ParameterError(options.full_name(own), error.value, error.allowed) from error
     stage.curves.extend(curve)
     rows = [
         Problem(

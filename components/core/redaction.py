@@ -18,6 +18,9 @@ SECRET_NAME = re.compile(
 
 CREDENTIALS_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s:@]+(?::[^/\s@]*)?@")
 
+SIGNATURE = re.compile(r"(?i)[?&](x-amz-[a-z-]+|awsaccesskeyid|signature|sig|token|access_token|api_?key|key)=")
+"""A query with which a server lets in whoever has the address, as of a presigned URL."""
+
 HIDDEN = re.compile(rb"\\u00[2-7]|\\/")
 """JSON may write any character as an escape, and keys are made of printable ASCII; other escapes of those have one form."""
 
@@ -44,6 +47,16 @@ def redact(value: Any) -> Any:
         A copy without the secrets; everything else is unchanged.
     """
     return _redact(value, environment_secrets())
+
+
+def without_credentials(address: str) -> str:
+    """An address without user, password and signed query; one that has none of these as it is.
+
+    Args:
+        address: A URI or path.
+    """
+    text = CREDENTIALS_IN_URL.sub(rf"\1{REDACTED}@", address)
+    return f"{text.partition('?')[0]}?{REDACTED}" if SIGNATURE.search(text) else text
 
 
 def redact_json(raw: bytes, secrets: Sequence[str]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -25,3 +25,5 @@ class EvaluationOptions(GenerationOptions, frozen=True, kw_only=True):
     temperature: Rate = 0.7
     top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
     majority_shuffles: Positive = 5
+
+    SECTION: ClassVar[str] = "evaluation"

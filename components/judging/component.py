@@ -44,6 +44,6 @@ def judge(
 
     kept = {"judged": judged.path}
     with stage_run("judging", judged, task=f"judging M{round}", shard=shard, options=options, outputs=kept, records=records) as stage:
-        endpoint, parsed = parse_options(TeacherOptions, teacher, "teacher"), parse_options(JudgingOptions, options, "judging")
+        endpoint, parsed = parse_options(TeacherOptions, teacher, "judge_teacher"), parse_options(JudgingOptions, options, "judging")
         run(Path(samples.path), Path(train.path), Path(judged.path), endpoint, parsed, responses, stage)
     return stage.reference

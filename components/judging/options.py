@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from components.core.errors import ParameterError
 from components.core.options import Options
+from components.core.redaction import without_credentials
 
 
 class JudgingOptions(Options, frozen=True, kw_only=True):
@@ -28,3 +30,16 @@ class JudgingOptions(Options, frozen=True, kw_only=True):
     ``components/judging/golden.py`` for the two forms (our choice)."""
     measure_teacher: bool = False
     """Ask the teacher about the golden set too, and report its precision and recall beside those of the rules (our choice)."""
+
+    def check(self, section: str) -> None:
+        """Refuse files of golden responses without an address, and those whose address holds credentials.
+
+        Raises:
+            ParameterError: There is such a file.
+        """
+        for index, uri in enumerate(self.golden):
+            clean = without_credentials(uri)
+            if not uri.strip() or ("://" in uri and not uri.startswith(("s3://", "file://"))):
+                raise ParameterError(f"{section}.golden[{index}]", clean, "a file or s3://bucket/key")
+            if clean != uri:
+                raise ParameterError(f"{section}.golden[{index}]", clean, "an address without credentials: it is written into records")

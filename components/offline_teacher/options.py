@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from components.core.options import Options
+from components.core.options import Options, RandomSeed
 
 Rate = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(ge=0.0)]
@@ -68,7 +68,7 @@ class OfflineTeacherOptions(Options, frozen=True, kw_only=True):
     """Largest number in the problems that it writes."""
     error_rate: Rate = 0.0
     """Share of solutions that are wrong on purpose, the same ones for the same requests."""
-    seed: int = 0
+    seed: RandomSeed = 0
     """Seed of everything that looks like chance."""
     modes: tuple[Mode, ...] = ()
     """Plays servers that differ from the protocol; ``POST /admin/modes`` with a JSON list changes it. Any number of:

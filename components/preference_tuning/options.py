@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from components.core.errors import ParameterError
 from components.student.options import NonNegativeFloat, Positive, Rate, TrainingOptions
 
 PairLoss = Literal[
@@ -48,11 +49,24 @@ class TuningOptions(TrainingOptions, frozen=True, kw_only=True):
     precompute_reference: bool = True
     reference_batch_size: Positive = 32
 
-    def __post_init__(self) -> None:
+    SECTION: ClassVar[str] = "preference_tuning"
+
+    @property
+    def fewest_rows(self) -> int:
+        """KTO compares a row's response with one of another row of its batch."""
+        return 2 if self.method == "kto" else 1
+
+    def check(self, section: str) -> None:
+        """Refuse losses and weights that do not belong together.
+
+        Raises:
+            ParameterError: They contradict one another.
+        """
+        super().check(section)
         if len(self.loss_weights) != len(self.losses):
-            raise ValueError(f"{len(self.losses)} numbers in loss_weights, one for each of losses")
+            raise ParameterError(f"{section}.loss_weights", self.loss_weights, f"{len(self.losses)} numbers, one for each of losses")
         if self.sft_weight and self.method != "kto":
-            raise ValueError("sft_weight 0, unless method is kto; for dpo add sft to losses")
+            raise ParameterError(f"{section}.sft_weight", self.sft_weight, "0, unless method is kto; for dpo add sft to losses")
 
     def learning_rate(self, round_number: int) -> float:
         """Learning rate of a round (1-based)."""

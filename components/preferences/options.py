@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from components.core.errors import ParameterError
 from components.core.options import Options
 
 
@@ -25,6 +26,15 @@ class PreferenceOptions(Options, frozen=True, kw_only=True):
     """``cut_at_first_wrong_step`` ends a rejected response after its first wrong step and lets the chosen one go on from the same
     correct steps (our choice, for small students whose wrong responses are mostly right)."""
 
-    def __post_init__(self) -> None:
+    def check(self, section: str) -> None:
+        """Refuse options under which no response counts as right.
+
+        Raises:
+            ParameterError: Neither the teacher's solutions nor the student's responses are positives.
+        """
         if not (self.teacher_positives or self.student_positives):
-            raise ValueError("at least one of teacher_positives and student_positives true, or no response would count as right")
+            raise ParameterError(
+                f"{section}.student_positives",
+                False,
+                "true, or teacher_positives true: with at least one of teacher_positives and student_positives a response can be right",
+            )

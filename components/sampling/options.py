@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -25,3 +25,5 @@ class SamplingOptions(GenerationOptions, frozen=True, kw_only=True):
     top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.95
     problems_per_round: NonNegative = 0
     problem_choice: Literal["same", "fresh"] = "same"
+
+    SECTION: ClassVar[str] = "sampling"

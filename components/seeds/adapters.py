@@ -1,4 +1,4 @@
-"""The table of known sets: format, licence, and whether the set is published for evaluation only."""
+"""The table of known sets: format and licence."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.errors import ParameterError
 from components.core.records import Problem, problem_id
 from components.seeds import formats
-from components.seeds.files import RawRow, named_split
+from components.seeds.files import RawRow
 from components.seeds.formats import Draft, FormatError
 from components.seeds.options import SourceOptions
+from components.seeds.splits import named_split
 
 Parse = Callable[[Mapping[str, Any], SourceOptions], Draft]
-
-JSONL_FIELDS = ("question", "answer", "alternatives", "solution", "steps", "licence", "split")
 
 
 @dataclass(frozen=True)
@@ -25,12 +23,10 @@ class Adapter:
     Attributes:
         parse: From a raw row to a draft.
         licence: SPDX name, or what is known of a set whose release states none; empty where the rows or the user must tell.
-        evaluation_only: One file, published to evaluate with: its default split is ``test``.
     """
 
     parse: Parse
     licence: str
-    evaluation_only: bool = False
 
 
 def _plain(parse: Callable[[Mapping[str, Any]], Draft]) -> Parse:
@@ -39,41 +35,18 @@ def _plain(parse: Callable[[Mapping[str, Any]], Draft]) -> Parse:
 
 ADAPTERS: dict[str, Adapter] = {
     "gsm8k": Adapter(_plain(formats.gsm8k), "MIT"),
-    "svamp": Adapter(_plain(formats.svamp), "MIT", evaluation_only=True),
-    "addsub": Adapter(_plain(formats.mawps), "unstated (MAWPS)", evaluation_only=True),
-    "singleop": Adapter(_plain(formats.singleop), "unstated (MAWPS)", evaluation_only=True),
-    "singleeq": Adapter(_plain(formats.mawps), "unstated (MAWPS)", evaluation_only=True),
-    "multiarith": Adapter(_plain(formats.mawps), "unstated (MAWPS)", evaluation_only=True),
-    "asdiv": Adapter(_plain(formats.asdiv), "CC-BY-NC-4.0", evaluation_only=True),
+    "svamp": Adapter(_plain(formats.svamp), "MIT"),
+    "addsub": Adapter(_plain(formats.mawps), "unstated (MAWPS)"),
+    "singleop": Adapter(_plain(formats.singleop), "unstated (MAWPS)"),
+    "singleeq": Adapter(_plain(formats.mawps), "unstated (MAWPS)"),
+    "multiarith": Adapter(_plain(formats.mawps), "unstated (MAWPS)"),
+    "asdiv": Adapter(_plain(formats.asdiv), "CC-BY-NC-4.0"),
     "draw": Adapter(_plain(formats.draw), "unstated (DRAW-1K)"),
     "mathqa": Adapter(lambda row, source: formats.mathqa(row, source.choices), "Apache-2.0"),
     "aqua": Adapter(lambda row, source: formats.aqua(row, source.choices), "Apache-2.0"),
     "jsonl": Adapter(lambda row, source: formats.generic(row, source.fields), ""),
 }
 """Every adapter that reads rows; ``builtin`` makes its own."""
-
-
-def check_options(source: SourceOptions, where: str) -> None:
-    """Refuse options that the source's adapter would ignore.
-
-    Raises:
-        ParameterError: Such an option is set.
-    """
-    builtin = source.adapter == "builtin"
-    if builtin and source.count == 0:
-        raise ParameterError(f"{where}.count", source.count, "how many problems to make, 1 or more")
-    if not builtin and source.count:
-        raise ParameterError(f"{where}.count", source.count, "only with the adapter builtin; use limit for other sets")
-    for name in ("uri", "fields", "config", "revision", "dev_share"):
-        if builtin and getattr(source, name):
-            raise ParameterError(f"{where}.{name}", getattr(source, name), "not set for the adapter builtin, which makes its own problems")
-    if source.fields and source.adapter != "jsonl":
-        raise ParameterError(f"{where}.fields", source.fields, "only with the adapter jsonl")
-    for name in source.fields:
-        if name not in JSONL_FIELDS:
-            raise ParameterError(f"{where}.fields", source.fields, "the names " + ", ".join(JSONL_FIELDS))
-    if (source.config or source.revision) and not source.uri.startswith("hub:"):
-        raise ParameterError(f"{where}.config", source.config or source.revision, "config and revision only with a hub: URI")
 
 
 def to_problem(row: RawRow, source: SourceOptions, split: str, need_answer: bool) -> tuple[Problem, str]:

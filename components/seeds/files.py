@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,20 +13,7 @@ import msgspec
 
 from components.core.errors import InputError
 from components.core.store import fetch, is_remote
-
-SUFFIXES = (".jsonl", ".json", ".xml")
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-    "testing": "test",
-}
-"""Words that data sets use for their splits, to ours."""
+from components.seeds.splits import files_of_split
 
 
 @dataclass(frozen=True)
@@ -54,18 +40,8 @@ class RawRow:
         return InputError(f"element {self.number}: {reason}", self.path, hint=hint)
 
 
-def named_split(name: str) -> str:
-    """The split that a file name, a row's field or a hub split tells (``draw_dev.orig.jsonl`` is ``dev``), or an empty string."""
-    words = re.split(r"[^a-z]+", name.lower())
-    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
-    return found.pop() if len(found) == 1 else ""
-
-
 def locate(uri: str, split: str, scratch: Path) -> list[Path]:
-    """The files behind a URI that hold a split.
-
-    In a folder, a file named exactly after the split wins (``train.jsonl``), then files with the split's name in theirs
-    (``draw_train.orig.jsonl``). Files that name no split count only where no file does.
+    """The files behind a URI that hold a split; for a folder see :func:`files_of_split`.
 
     Args:
         uri: A path or ``s3://bucket/key``.
@@ -80,11 +56,7 @@ def locate(uri: str, split: str, scratch: Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise InputError("no such file or folder", uri, hint="check the path; {data} stands for the folder in TUTORLOOP_DATA")
-    files = sorted(path for path in root.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
-    exact = [path for path in files if SPLIT_NAMES.get(path.stem.lower()) == split]
-    named = [path for path in files if named_split(path.name) == split]
-    unnamed = [] if any(named_split(path.name) for path in files) else files
-    chosen = exact or named or unnamed
+    chosen, files = files_of_split(root, split)
     if not chosen:
         listing = ", ".join(path.name for path in files) or "no .jsonl, .json or .xml file"
         raise InputError(f"no file of the split {split!r} in this folder ({listing})", uri, hint="name the file itself, or another split")

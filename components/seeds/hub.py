@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.core.errors import InputError, ParameterError
-from components.seeds.files import RawRow, named_split
+from components.seeds.files import RawRow
+from components.seeds.splits import named_split
 
 PREFIX = "hub:"
 

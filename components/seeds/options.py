@@ -6,13 +6,25 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from components.core.errors import ParameterError
 from components.core.options import Options
+from components.core.redaction import without_credentials
+from components.seeds.splits import named_split
+from components.word_problems.names import FAMILY_NAMES
 
 Count = Annotated[int, Meta(ge=0)]
 
 AdapterName = Literal[
     "builtin", "gsm8k", "svamp", "addsub", "singleop", "singleeq", "multiarith", "asdiv", "draw", "mathqa", "aqua", "jsonl"
 ]
+
+EVALUATION_ONLY = frozenset({"svamp", "addsub", "singleop", "singleeq", "multiarith", "asdiv"})
+"""Sets in one file, published to evaluate with: their default split is ``test``."""
+
+JSONL_FIELDS = ("question", "answer", "alternatives", "solution", "steps", "licence", "split")
+
+MOST_PROBLEMS = 1_000_000
+"""Of our own: they are made in memory, at about a kilobyte each."""
 
 
 class SourceOptions(Options, frozen=True, kw_only=True):
@@ -54,7 +66,7 @@ class SourceOptions(Options, frozen=True, kw_only=True):
     name: str = ""
     licence: str = ""
     limit: Count = 0
-    seed: Annotated[int, Meta(ge=-1)] = -1
+    seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] = -1
     max_question_chars: Count = 0
     max_steps: Count = 0
     single_number: bool = False
@@ -64,7 +76,7 @@ class SourceOptions(Options, frozen=True, kw_only=True):
     fields: dict[str, str] = field(default_factory=dict)
     config: str = ""
     revision: str = ""
-    count: Count = 0
+    count: Annotated[int, Meta(ge=0, le=MOST_PROBLEMS)] = 0
     max_number: Annotated[int, Meta(ge=10)] = 60
     families: list[str] = []
     retargeted: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.15
@@ -75,6 +87,87 @@ class SourceOptions(Options, frozen=True, kw_only=True):
         """The ``source`` of the rows."""
         return self.name or self.adapter
 
+    def split_read(self, *, seeds: bool) -> str:
+        """The split to read.
+
+        Args:
+            seeds: True for seeds, False for benchmarks.
+        """
+        trains = (seeds or self.dev_share > 0) and self.adapter not in EVALUATION_ONLY
+        return self.split or self._told() or ("train" if trains else "test")
+
+    def check(self, section: str) -> None:
+        """Refuse options that the source's adapter would ignore, and addresses that cannot be read.
+
+        Raises:
+            ParameterError: Such an option is set.
+        """
+        if self.adapter == "builtin":
+            self._check_builtin(section)
+            return
+        if self.count:
+            raise ParameterError(f"{section}.count", self.count, "only with the adapter builtin; use limit for other sets")
+        self._check_uri(section)
+        if self.fields and self.adapter != "jsonl":
+            raise ParameterError(f"{section}.fields", self.fields, "only with the adapter jsonl")
+        for name in self.fields:
+            if name not in JSONL_FIELDS:
+                raise ParameterError(f"{section}.fields", self.fields, "the names " + ", ".join(JSONL_FIELDS))
+        for name in ("config", "revision"):
+            if getattr(self, name) and not self.uri.startswith("hub:"):
+                raise ParameterError(f"{section}.{name}", getattr(self, name), "config and revision only with a hub: URI")
+
+    def check_role(self, section: str, *, seeds: bool) -> None:
+        """Keep test problems out of the seeds, and what is trained on out of the benchmarks.
+
+        Args:
+            section: Where the source stands, for errors.
+            seeds: True for seeds, False for benchmarks.
+
+        Raises:
+            ParameterError: A test split as seeds, a train split as a benchmark, or a dev share of something that is not a train split.
+        """
+        split = self.split_read(seeds=seeds)
+        if seeds and self._told() == "test":
+            raise ParameterError(f"{section}.uri", self.uri, "a file of train or dev problems: by its name this one holds test problems")
+        if seeds and split == "test":
+            raise ParameterError(
+                f"{section}.split",
+                self.split,
+                "train or dev: test problems are never used as seeds"
+                + ("; this set is published for evaluation, so its rows become seeds only when you say so" if not self.split else ""),
+            )
+        if self.dev_share and split != "train":
+            raise ParameterError(f"{section}.dev_share", self.dev_share, f"0, unless the split is train (it is {split})")
+        if not seeds and split == "train" and not self.dev_share:
+            raise ParameterError(f"{section}.split", split, "dev or test for a benchmark, or train with a dev_share")
+
+    def _told(self) -> str:
+        """The split that the file's name tells."""
+        name = "" if self.uri.startswith("hub:") else self.uri.rstrip("/").rsplit("/", 1)[-1]
+        return named_split(name) if "." in name else ""
+
+    def _check_builtin(self, section: str) -> None:
+        if self.count == 0:
+            raise ParameterError(f"{section}.count", self.count, "how many problems to make, 1 or more")
+        for name in ("uri", "fields", "config", "revision", "dev_share"):
+            if getattr(self, name):
+                raise ParameterError(
+                    f"{section}.{name}", getattr(self, name), "not set for the adapter builtin, which makes its own problems"
+                )
+        if unknown := [name for name in self.families if name not in FAMILY_NAMES]:
+            raise ParameterError(f"{section}.families", unknown, "some of " + ", ".join(FAMILY_NAMES))
+
+    def _check_uri(self, section: str) -> None:
+        allowed = "a file, a folder, s3://bucket/key or hub:<data set id>"
+        clean = without_credentials(self.uri)
+        if not self.uri.strip():
+            raise ParameterError(f"{section}.uri", self.uri, allowed)
+        if "://" in self.uri and not self.uri.startswith(("s3://", "file://", "hub:")):
+            raise ParameterError(f"{section}.uri", clean, allowed + "; download other addresses first")
+        if clean != self.uri:
+            raise ParameterError(f"{section}.uri", clean, "an address without credentials: it is written into records and reports")
+
 
 class SeedsOptions(Options, frozen=True, kw_only=True):
     """Options of both tasks of the stage, seeds and benchmarks.
@@ -84,3 +177,15 @@ class SeedsOptions(Options, frozen=True, kw_only=True):
     """
 
     sources: Annotated[list[SourceOptions], Meta(min_length=1)]
+
+    def check(self, section: str) -> None:
+        """Apply the rules of the role, which the section's name tells: ``benchmarks``, or seeds.
+
+        Raises:
+            ParameterError: A split that the role does not take, or two benchmarks of one name.
+        """
+        names = [source.label for source in self.sources]
+        for index, source in enumerate(self.sources):
+            source.check_role(f"{section}.sources[{index}]", seeds=section != "benchmarks")
+            if section == "benchmarks" and names[index] in names[:index]:
+                raise ParameterError(f"{section}.sources[{index}].name", names[index], "a name that no other benchmark has")

@@ -1,52 +1,17 @@
-"""Which rows stay: splits of roles, filters, duplicates, the dev share and limits."""
+"""Which rows stay: filters, duplicates, the dev share and limits."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from components.core.errors import ParameterError
 from components.core.records import Problem, problem_id, row_id
-from components.seeds.adapters import ADAPTERS
-from components.seeds.files import named_split
 from components.seeds.formats import OPTIONS_LABEL
 from components.seeds.options import SourceOptions
 
 Drop = Callable[[str], None]
 
 _SINGLE_NUMBER = re.compile(r"-?[$€£]?-?\d+(\.\d+)?(/\d+)?%?")
-
-
-def resolve_split(source: SourceOptions, seeds: bool, where: str) -> str:
-    """The split to read, with the rules that keep test problems out of the seeds.
-
-    Args:
-        source: The source.
-        seeds: True for seeds, False for benchmarks.
-        where: Name of the source in errors.
-
-    Raises:
-        ParameterError: A test split as seeds, a train split as a benchmark, or a dev share of something that is not a train split.
-    """
-    file_name = "" if source.uri.startswith("hub:") else source.uri.rstrip("/").rsplit("/", 1)[-1]
-    told = named_split(file_name) if "." in file_name else ""
-    adapter = ADAPTERS.get(source.adapter)
-    trains = (seeds or source.dev_share > 0) and not (adapter and adapter.evaluation_only)
-    split = source.split or told or ("train" if trains else "test")
-    if seeds and told == "test":
-        raise ParameterError(f"{where}.uri", source.uri, "a file of train or dev problems: by its name this one holds test problems")
-    if seeds and split == "test":
-        raise ParameterError(
-            f"{where}.split",
-            source.split,
-            "train or dev: test problems are never used as seeds"
-            + ("; this set is published for evaluation, so its rows become seeds only when you say so" if not source.split else ""),
-        )
-    if source.dev_share and split != "train":
-        raise ParameterError(f"{where}.dev_share", source.dev_share, f"0, unless the split is train (it is {split})")
-    if not seeds and split == "train" and not source.dev_share:
-        raise ParameterError(f"{where}.split", split, "dev or test for a benchmark, or train with a dev_share")
-    return split
 
 
 def held_out(question: str, share: float) -> bool:

@@ -15,13 +15,13 @@ from components.core.errors import ParameterError
 from components.core.records import Problem, write_records
 from components.core.stage import StageRun
 from components.core.store import sha256_of
-from components.seeds.adapters import check_options, to_problem
+from components.seeds.adapters import to_problem
 from components.seeds.builtin import builtin_problems
 from components.seeds.files import RawRow, locate, read_rows
 from components.seeds.formats import FormatError
 from components.seeds.hub import PREFIX, hub_rows
 from components.seeds.options import SeedsOptions, SourceOptions
-from components.seeds.select import keep_wanted, limit_rows, resolve_split
+from components.seeds.select import keep_wanted, limit_rows
 
 
 def collect_seeds(output: Path, options: SeedsOptions, seed: int, stage: StageRun) -> None:
@@ -35,7 +35,7 @@ def collect_seeds(output: Path, options: SeedsOptions, seed: int, stage: StageRu
 
     Raises:
         InputError: A missing, unreadable or malformed file.
-        ParameterError: A test split, or options that do not fit together.
+        ParameterError: A split that a hub data set does not have, limits that leave no room for so many problems, or no data folder.
         EmptyOutputError: No row is left.
     """
     _collect(output, options, seed, stage, seeds=True)
@@ -46,25 +46,17 @@ def collect_benchmarks(output: Path, options: SeedsOptions, seed: int, stage: St
 
     Arguments and errors are those of ``collect_seeds``. Duplicates are removed within each benchmark.
     """
-    names = [source.label for source in options.sources]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise ParameterError(f"benchmarks.sources[{index}].name", name, "a name that no other benchmark has")
     _collect(output, options, seed, stage, seeds=False)
 
 
 def _collect(output: Path, options: SeedsOptions, seed: int, stage: StageRun, *, seeds: bool) -> None:
     role = "seeds" if seeds else "benchmarks"
-    splits = []
-    for index, source in enumerate(options.sources):
-        check_options(source, f"{role}.sources[{index}]")
-        splits.append(resolve_split(source, seeds, f"{role}.sources[{index}]"))
     kept: list[Problem] = []
     facts: list[dict[str, Any]] = []
     seen: dict[str, str | None] = {}
-    for index, (source, split) in enumerate(zip(options.sources, splits, strict=True)):
+    for index, source in enumerate(options.sources):
         stage.progress(index, len(options.sources), "sources")
-        collector = _Collector(source, split, seeds, f"{role}.sources[{index}]", stage)
+        collector = _Collector(source, source.split_read(seeds=seeds), seeds, f"{role}.sources[{index}]", stage)
         rows = collector.collect(seed, seen if seeds else {})
         kept.extend(rows)
         facts.append(collector.facts(rows))
@@ -95,7 +87,7 @@ class _Collector:
         own_seed = self._source.seed if self._source.seed >= 0 else seed
         split = "dev" if self._source.dev_share and not self._seeds else self._split
         if self._source.adapter == "builtin":
-            problems = builtin_problems(self._source, split, own_seed)
+            problems = self._builtin(split, own_seed)
             self._rows = len(problems)
             self._stage.rows_in += len(problems)
             kept = keep_wanted(problems, self._source, self._seeds, seen, self._stage.drop)
@@ -118,6 +110,12 @@ class _Collector:
             "rows": self._rows,
             "kept": len(kept),
         }
+
+    def _builtin(self, split: str, seed: int) -> list[Problem]:
+        try:
+            return builtin_problems(self._source, split, seed)
+        except ParameterError as error:
+            raise ParameterError(f"{self._where}.{error.name}", error.value, error.allowed) from error
 
     def _parsed(self, split: str, scratch: Path) -> Iterator[Problem]:
         for row in self._raw_rows(scratch):

@@ -18,7 +18,6 @@ from components.core.store import sha256_of
 from components.seeds.files import locate
 from components.seeds.hub import PREFIX
 from components.seeds.options import SeedsOptions
-from components.seeds.select import resolve_split
 
 CACHE_DAYS = "TUTORLOOP_CACHE_DAYS"
 """Environment variable with the longest age of a cached result in days; no limit when not set."""
@@ -49,12 +48,12 @@ def sources_version(options: SeedsOptions, role: str) -> str:
 
     Raises:
         InputError: A file is missing.
-        ParameterError: A test split as seeds, options that do not fit together, or a wrong age of the cache.
+        ParameterError: The data folder is needed and not set, or the age of the cache is wrong.
     """
     parts: list[str] = [cache_period()]
     for index, source in enumerate(options.sources):
         where = f"{role}.sources[{index}]"
-        split = resolve_split(source, role == "seeds", where)
+        split = source.split_read(seeds=role == "seeds")
         uri = "" if source.adapter == "builtin" else expand(source.uri, f"{where}.uri")
         if not uri or uri.startswith(PREFIX):
             parts += [uri, source.config, source.revision]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from components.student.options import Rate, TrainingOptions
 
 
@@ -15,3 +17,5 @@ class SFTOptions(TrainingOptions, frozen=True, kw_only=True):
 
     learning_rate: Rate = 1e-6
     packing: bool = False
+
+    SECTION: ClassVar[str] = "sft"

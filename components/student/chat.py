@@ -32,9 +32,9 @@ class Chat:
 
     def __post_init__(self) -> None:
         if self.name == "template" and not self.tokenizer.chat_template:
-            raise ParameterError("chat_format", "template", "paper or plain, since this model's tokenizer has no chat template")
+            raise ParameterError("student.chat_format", "template", "paper or plain, since this model's tokenizer has no chat template")
         if self.name != "template" and self.name not in FORMATS:
-            raise ParameterError("chat_format", self.name, "one of paper, template, plain")
+            raise ParameterError("student.chat_format", self.name, "one of paper, template, plain")
 
     @property
     def stop(self) -> tuple[str, ...]:

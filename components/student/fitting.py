@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import ModelError
+from components.core.errors import ModelError, ParameterError
+from components.core.options import dotted
 from components.core.records import Record
 from components.student.checkpoints import Checkpoints
 from components.student.hardware import BILLION, is_out_of_memory, prepare
@@ -15,6 +17,8 @@ from components.student.load import ModelInfo, Student, load_student, save_dtype
 from components.student.options import TrainingOptions
 from components.student.spread import Spread
 
+ALL_LINEAR = "all-linear"
+"""PEFT's word for all layers that multiply, whatever their names."""
 FSDP = {
     "version": 2,
     "reshard_after_forward": True,
@@ -87,12 +91,14 @@ def fit_model(
 
     Raises:
         ModelError: Memory ran out; names the settings to change.
+        ParameterError: The model has no layer that adapters were asked for.
     """
     from components.student.trainers import Watch, make_trainer
 
     watch = Watch(watcher, checkpoints, options.checkpoint_seconds)
     try:
         student = _load(base, options, spread)
+        _require_layers(student.model, fit, options)
         config = _config(fit, options, spread, student, len(rows), checkpoints.folder)
         reference = _reference(base, fit, options, spread)
         trainer = make_trainer(fit.kind, student.model, student.tokenizer, rows, config, _adapter(options), watch, reference)
@@ -232,6 +238,25 @@ def _adapter(options: TrainingOptions) -> Any:
         target_modules=options.lora_targets,
         task_type="CAUSAL_LM",
     )
+
+
+def _require_layers(model: Any, fit: Fit, options: TrainingOptions) -> None:
+    """Refuse targets of adapters that no layer has, which only the model can tell.
+
+    Raises:
+        ParameterError: No layer's name fits.
+    """
+    if not options.lora_rank or options.lora_targets.lower() == ALL_LINEAR:
+        return
+    names = [name for name, _ in model.named_modules() if name]
+    if not any(re.fullmatch(options.lora_targets, name) for name in names):
+        last = sorted({name.rpartition(".")[2] for name in names if not name[-1].isdecimal()})
+        raise ParameterError(
+            dotted(str(fit.facts.get("stage", "")), "lora_targets"),
+            options.lora_targets,
+            f"{ALL_LINEAR}, or a regular expression for whole names of layers, such as .*q_proj; "
+            f"this model's names end in {', '.join(last)}",
+        )
 
 
 def curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -48,7 +48,7 @@ def prepare(options: ComputeOptions) -> Any:
     torch.set_num_threads(options.threads)
     available = torch.cuda.is_available()
     if options.device == "cuda" and not available:
-        raise ParameterError("device", "cuda", "auto or cpu, since torch sees no GPU here")
+        raise ParameterError(options.full_name("device"), "cuda", "auto or cpu, since torch sees no GPU here")
     return torch.device("cuda" if available and options.device != "cpu" else "cpu")
 
 

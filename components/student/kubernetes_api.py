@@ -165,4 +165,6 @@ def _explained(verb: str, resource: str, namespace: str, error: Any) -> ClusterE
     if error.status in (401, 403):
         group = f" of {GROUP}" if resource == PLURAL else ""
         return ClusterError(what, f"let the task's service account {verb} {resource}{group} in {namespace} (a Role), or set nodes to 1")
-    return ClusterError(what, "see what the message says about the TrainJob's fields and the options sft.cluster")
+    return ClusterError(
+        what, "see what the message says about the TrainJob's fields and the options sft.cluster or preference_tuning.cluster"
+    )

@@ -6,7 +6,6 @@ A trained instance carries a patched forward method, so a copy of it in memory w
 from __future__ import annotations
 
 import importlib.util
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from components.core.records import Record, digest_of
 from components.core.store import fetch
 from components.student.chat import Chat
 from components.student.hardware import BILLION
+from components.student.options import PACKAGE_FILE
 
 
 class ModelInfo(Record, frozen=True, kw_only=True):
@@ -175,8 +175,8 @@ def package_file(name: str) -> Path:
         ModelError: The package is not installed or has no such file; gives the command that installs it.
     """
     package, _, inside = name.partition("/")
-    if not re.fullmatch(r"[A-Za-z_]\w*", package) or not inside:
-        raise ModelError(f"package:{name} is not of the form package:<package>/<file>", "see the base_model parameter")
+    if not PACKAGE_FILE.fullmatch(name):
+        raise ModelError(f"package:{name} is not of the form package:<package>/<file>", "write student.base_model so")
     found = importlib.util.find_spec(package)
     folders = list(found.submodule_search_locations or []) if found else []
     if not folders:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+import re
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from components.core.errors import ParameterError
 from components.core.options import Options
+from components.core.redaction import without_credentials
+from components.word_problems.names import FAMILY_NAMES
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -16,6 +21,15 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 ChatFormat = Literal["paper", "template", "plain"]
+
+MOST_ROWS = 1_000_000
+"""Problems of the tiny model's pretraining: they are made in memory, at about a kilobyte each."""
+MOST_EPOCHS = 1_000
+"""The rows of all epochs are laid out in memory, in the order of training, before it begins."""
+
+
+PACKAGE_FILE = re.compile(r"[A-Za-z_]\w*/.+")
+"""A file inside an installed Python package."""
 
 
 class ComputeOptions(Options, frozen=True, kw_only=True):
@@ -122,7 +136,7 @@ class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
     processes: NonNegative = 0
     nodes: Positive = 1
     cluster: ClusterOptions = ClusterOptions()
-    epochs: Positive = 1
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)] = 1
     batch_size: Positive = 3
     gradient_accumulation: Positive = 1
     scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
@@ -140,6 +154,53 @@ class TrainingOptions(ComputeOptions, frozen=True, kw_only=True):
     save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_seconds: NonNegativeFloat = 600.0
     log_points: Positive = 50
+
+    @property
+    def fewest_rows(self) -> int:
+        """Rows that each process needs at every step."""
+        return 1
+
+    def check(self, section: str) -> None:
+        """Refuse rows that processes cannot share, as far as their number is known, and layers that cannot be looked for.
+
+        Raises:
+            ParameterError: They contradict one another.
+        """
+        if self.processes or self.nodes > 1:
+            self.share((self.processes or max(self.cluster.gpus, 1)) * self.nodes, self.fewest_rows, section)
+        if self.lora_rank:
+            try:
+                re.compile(self.lora_targets)
+            except re.error as error:
+                raise ParameterError(f"{section}.lora_targets", self.lora_targets, f"a regular expression ({error})") from error
+            if not self.lora_targets:
+                raise ParameterError(f"{section}.lora_targets", "", "all-linear, or a regular expression of layers' names")
+
+    def share(self, processes: int, fewest: int, section: str) -> tuple[int, int]:
+        """Divide an update's rows among processes: the accumulation first, then what is left of their number divides the batch.
+
+        Args:
+            processes: In all.
+            fewest: Rows that each of them needs at every step.
+            section: Where the options stand, for the error.
+
+        Returns:
+            Rows of each process and step, and steps gathered into one update.
+
+        Raises:
+            ParameterError: The rows cannot be divided equally.
+        """
+        shared = math.gcd(self.gradient_accumulation, processes)
+        left = processes // shared
+        if self.batch_size % left or self.batch_size // left < fewest:
+            few = f", with at least {fewest} rows per process" if fewest > 1 else ""
+            raise ParameterError(
+                f"{section}.batch_size" if section else "batch_size",
+                self.batch_size,
+                f"with gradient_accumulation = {self.gradient_accumulation}, a number whose rows {processes} processes can share "
+                f"equally{few} (gradient_accumulation is divided first, then batch_size); or set processes and nodes to other numbers",
+            )
+        return self.batch_size // left, self.gradient_accumulation // shared
 
 
 class TinyOptions(Options, frozen=True, kw_only=True):
@@ -173,7 +234,7 @@ class TinyOptions(Options, frozen=True, kw_only=True):
     heads: Positive = 4
     intermediate: Positive = 1024
     positions: Positive = 256
-    rows: Positive = 6_000
+    rows: Annotated[int, msgspec.Meta(ge=1, le=MOST_ROWS)] = 6_000
     batch_size: Positive = 8
     learning_rate: Rate = 2e-3
     beta2: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.98
@@ -186,6 +247,18 @@ class TinyOptions(Options, frozen=True, kw_only=True):
     wordings: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
     wrong_step: Share = 0.25
     wrong_result: Share = 0.0
+
+    def check(self, section: str) -> None:
+        """Refuse families that do not exist, and heads that the width cannot be divided among.
+
+        Raises:
+            ParameterError: They are asked for.
+        """
+        if unknown := [name for name in self.families if name not in FAMILY_NAMES]:
+            raise ParameterError(f"{section}.families", unknown, "some of " + ", ".join(FAMILY_NAMES))
+        if self.hidden % (2 * self.heads):
+            # Rotary position embeddings turn the numbers of a head in pairs.
+            raise ParameterError(f"{section}.hidden", self.hidden, f"a multiple of {2 * self.heads}, twice the number of heads")
 
 
 class StudentOptions(ComputeOptions, frozen=True, kw_only=True):
@@ -209,3 +282,40 @@ class StudentOptions(ComputeOptions, frozen=True, kw_only=True):
     chat_format: ChatFormat = "paper"
     dtype: PrecisionName = "auto"
     tiny: TinyOptions = TinyOptions()
+
+    SECTION: ClassVar[str] = "student"
+
+    def check(self, section: str) -> None:
+        """Refuse a base model whose name no way of fetching takes, or that cannot have the chat format.
+
+        Raises:
+            ParameterError: Such a model is named.
+        """
+        name = f"{section}.base_model"
+        kind, separator, place = self.base_model.partition(":")
+        clean = without_credentials(self.base_model)
+        if not self.base_model.strip() or (kind == "gguf" and not place):
+            raise ParameterError(
+                name, self.base_model, "tiny, a folder, an s3:// URI, a hub id, gguf:<file> or package:<folder>/<file>.gguf"
+            )
+        if clean != self.base_model:
+            raise ParameterError(name, clean, "an address without credentials: it is written into records and reports")
+        if self.base_model.startswith(("http://", "https://")):
+            raise ParameterError(name, clean, "a folder, an s3:// URI or a hub id; download other addresses first")
+        if kind == "package" and separator and not PACKAGE_FILE.fullmatch(place):
+            raise ParameterError(name, self.base_model, "package:<package>/<file>")
+        # Whether there is a champion, which has a format of its own, is known in the run alone.
+        if self.base_model == "tiny" and self.start_from == "base":
+            self.check_tiny(section)
+
+    def check_tiny(self, section: str) -> None:
+        """Refuse a chat format that the tiny model cannot have.
+
+        Args:
+            section: Where the options stand, for the error.
+
+        Raises:
+            ParameterError: The template of a tokenizer is asked for, and the tiny model's tokenizer has none.
+        """
+        if self.chat_format == "template":
+            raise ParameterError(f"{section}.chat_format", "template", "plain or paper, since the tiny model has no chat template")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.errors import ParameterError
 from components.student.options import TrainingOptions
 
 FREE = frozenset({"processes", "nodes", "cluster", "threads", "checkpoint_seconds"})
@@ -50,20 +48,9 @@ def spread_of(options: TrainingOptions, kind: str, local: int) -> Spread:
     Raises:
         ParameterError: The rows of an update cannot be divided equally.
     """
-    processes = local * options.nodes
-    shared = math.gcd(options.gradient_accumulation, processes)
-    left = processes // shared
     # KTO compares a row's response with one of another row of its batch.
-    smallest = 2 if kind == "kto" else 1
-    if options.batch_size % left or options.batch_size // left < smallest:
-        few = f", with at least {smallest} rows per process" if smallest > 1 else ""
-        raise ParameterError(
-            "batch_size, gradient_accumulation",
-            (options.batch_size, options.gradient_accumulation),
-            f"values whose rows {processes} processes can share equally{few} (gradient_accumulation is divided first, then batch_size); "
-            "or set processes and nodes to other numbers",
-        )
-    return Spread(local, options.nodes, options.batch_size // left, options.gradient_accumulation // shared)
+    batch, accumulation = options.share(local * options.nodes, 2 if kind == "kto" else 1, options.SECTION)
+    return Spread(local, options.nodes, batch, accumulation)
 
 
 def settings_of(options: TrainingOptions) -> dict[str, Any]:

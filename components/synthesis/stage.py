@@ -53,7 +53,8 @@ def run(
     stage.prompts = {name: load_prompt(name).version for name in (*PROMPTS.values(), "solve")}
     stage.lineage = {"teacher": teacher.model}
 
-    answers, stopped = asyncio.run(_converse(asked, rewritten, teacher, options, responses, stage))
+    # Without conversations there may be no teacher to open a client for.
+    answers, stopped = asyncio.run(_converse(asked, rewritten, teacher, options, responses, stage)) if asked or rewritten else ([], None)
     new = without_duplicates([problem for written in answers for problem in written.problems], everything, stage)
     for written in answers:
         for reason in written.dropped:

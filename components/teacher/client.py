@@ -77,7 +77,7 @@ class Teacher:
     """
 
     def __init__(self, options: TeacherOptions, responses: str, task: StageRun | None = None) -> None:
-        options.check()
+        options.check("teacher")
         self.options = options
         self._address = responses
         self._metrics = TeacherMetrics(task)

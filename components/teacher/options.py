@@ -81,11 +81,8 @@ class TeacherOptions(Options, frozen=True, kw_only=True):
     prices: dict[str, Price] = {}
     """Dollars per million tokens by name of the model, for counting costs; a table may hold models that are not asked."""
 
-    def check(self, section: str = "teacher") -> None:
+    def check(self, section: str) -> None:
         """Refuse values that contradict one another.
-
-        Args:
-            section: Name of the section, used in errors.
 
         Raises:
             ParameterError: A dollar limit for a model without a price, or an address that is none or holds credentials.
@@ -103,6 +100,10 @@ class TeacherOptions(Options, frozen=True, kw_only=True):
         if urlsplit(self.base_url).query:
             raise ParameterError(
                 f"{section}.base_url", shown.partition("?")[0] + "?...", "an address without a query; put a key into " + KEY_NAMES[0]
+            )
+        if "#" in self.base_url:
+            raise ParameterError(
+                f"{section}.base_url", shown.partition("#")[0] + "#...", "an address without a fragment, which is never sent to a server"
             )
 
     @property
@@ -128,7 +129,7 @@ def endpoint_address(options: TeacherOptions) -> str:
         ParameterError: As :meth:`TeacherOptions.check`.
         TeacherError: The offline teacher is wanted but nothing says where it listens.
     """
-    options.check()
+    options.check("teacher")
     if options.base_url != OFFLINE:
         return options.base_url.rstrip("/")
     address = os.environ.get(OFFLINE_URL, "").rstrip("/")

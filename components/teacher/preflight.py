@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from components.core.errors import TeacherError
-from components.core.options import parse_options
 from components.core.store import open_store
 from components.teacher.completions import Completion
 from components.teacher.endpoint import Endpoint
@@ -159,11 +158,11 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stores: URIs of its stores.
-        teachers: Its teacher sections.
+        teachers: The teachers that it asks: name of the section to its options.
     """
 
     stores: Sequence[str]
-    teachers: Sequence[Mapping[str, Any]]
+    teachers: Mapping[str, TeacherOptions]
 
 
 def check_services(services: Services) -> None:
@@ -175,5 +174,5 @@ def check_services(services: Services) -> None:
     """
     for uri in services.stores:
         open_store(uri).exists("any")
-    for section in services.teachers:
-        asyncio.run(preflight(parse_options(TeacherOptions, section, "teacher")))
+    for options in services.teachers.values():
+        asyncio.run(preflight(options))

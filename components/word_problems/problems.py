@@ -227,7 +227,7 @@ def generate(
             made = harden(made, rng, "hide_quantity", max_steps=max_steps, max_number=max_number)
         if made and len(made.steps) <= max_steps and max(step.value for step in made.steps) <= max_number:
             return made
-    raise ParameterError("word problems", {"max_steps": max_steps, "max_number": max_number}, "limits that leave room for a problem")
+    raise ParameterError("max_number", max_number, f"a number that leaves room for a problem of at most {max_steps} steps")
 
 
 @cache

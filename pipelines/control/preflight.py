@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from components.core.errors import ParameterError, TutorLoopError
+from components.core.errors import InputError, ParameterError
 from components.core.store import is_remote, open_store
 from components.core.store_http import TASK_VARIABLE
 from components.student.spread import spread_of
@@ -20,6 +20,7 @@ from pipelines.control import kubernetes_checks
 from pipelines.control.kubernetes_checks import TrainingPlan
 from pipelines.methods import METHODS
 from pipelines.parameters import RunOptions, check
+from pipelines.required_files import require_files
 from pipelines.run_record import RunRecord
 
 STORES = ("responses", "checkpoints", "models")
@@ -61,13 +62,16 @@ def run(given: Mapping[str, Any]) -> None:
     trainings = training_plans(options, given["launchers"])
     if any(plan.nodes > 1 for plan in trainings) and not is_remote(str(given["checkpoints"])):
         raise ParameterError("checkpoints", given["checkpoints"], "an s3:// URI where several nodes train")
-    teachers = [options.section(TeacherOptions, name) for name in options.method.teachers]
-    check_services(
-        Services(
-            stores=[str(given[name]) for name in STORES],
-            teachers=[msgspec.to_builtins(section) for index, section in enumerate(teachers) if section not in teachers[:index]],
-        )
-    )
+    _look_at_files(options, record.profile)
+    for told in parameters.warnings(options):
+        print(f"warning: {told}", file=sys.stderr, flush=True)
+    # What two sections say alike is looked at once, under the name of the first.
+    teachers: dict[str, TeacherOptions] = {}
+    for name in options.method.asked(options.sections):
+        section = options.section(TeacherOptions, name)
+        if section not in teachers.values():
+            teachers[name] = section
+    check_services(Services(stores=[str(given[name]) for name in STORES], teachers=teachers))
     for name in STORES:
         if is_remote(str(given[name])):
             # Reading may be allowed where writing is not.
@@ -81,6 +85,20 @@ def _as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters for a record that is opened before they are checked."""
     sections = {name: given[name] for name in METHODS[given["method"]].sections}
     return {"method": given["method"], **given["shape"], "seed": given["seed"], "sections": sections}
+
+
+def _look_at_files(options: RunOptions, profile: str) -> None:
+    """Refuse a run without its files. On a cluster those in a task's image need not be in that of this task: there it is only told.
+
+    Raises:
+        InputError: As :func:`require_files`; likewise ParameterError.
+    """
+    try:
+        require_files(options, profile)
+    except (InputError, ParameterError) as error:
+        if not kubernetes_checks.on_cluster():
+            raise
+        print(f"warning: {error}", file=sys.stderr, flush=True)
 
 
 def training_plans(options: RunOptions, launchers: Sequence[str]) -> list[TrainingPlan]:
@@ -100,10 +118,7 @@ def training_plans(options: RunOptions, launchers: Sequence[str]) -> list[Traini
             allowed = "1" if section not in launchers else "2 or more"
             raise ParameterError(f"{section}.nodes", training.nodes, f"{allowed} with this pipeline; compile it for this profile")
         gpus = training.cluster.gpus if training.nodes > 1 else pod.gpus
-        try:
-            spread_of(training, str(getattr(training, "method", "sft")), training.processes or max(gpus, 1))
-        except ParameterError as error:
-            raise TutorLoopError(f"{section}: {error.message}", error.hint) from error
+        spread_of(training, str(getattr(training, "method", "sft")), training.processes or max(gpus, 1))
         plans.append(TrainingPlan(section, training.nodes, gpus, training.cluster.gpu_type if training.nodes > 1 else pod.gpu_type))
     return plans
 

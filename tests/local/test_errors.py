@@ -41,8 +41,9 @@ def test_wrong_parameter(tmp_path: Path) -> None:
 
 def test_missing_input_file(tmp_path: Path) -> None:
     source = json.dumps([{"adapter": "jsonl", "uri": str(tmp_path / "none.jsonl"), "licence": "x"}])
-    assert "none.jsonl" in fails(tmp_path, "--set", f"seeds.sources={source}")
-    assert "no such file" in command.latest(tmp_path).error
+    output = fails(tmp_path, "--set", f"seeds.sources={source}")
+    assert "seeds.sources[0].uri" in output and "none.jsonl" in output and "no such file" in output
+    assert not (tmp_path / "latest").exists()
 
 
 def test_malformed_input_file(tmp_path: Path) -> None:

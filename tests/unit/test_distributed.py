@@ -247,7 +247,7 @@ def test_an_update_keeps_its_rows(batch: int, accumulation: int, processes: int,
 
 @pytest.mark.parametrize(("batch", "accumulation", "processes", "kind"), [(3, 1, 2, "sft"), (4, 2, 16, "sft"), (4, 1, 4, "kto")])
 def test_rows_that_cannot_be_divided_are_refused(batch: int, accumulation: int, processes: int, kind: str) -> None:
-    with pytest.raises(ParameterError, match=f"batch_size, gradient_accumulation.*{processes} processes"):
+    with pytest.raises(ParameterError, match=f"batch_size = {batch} .*gradient_accumulation = {accumulation}.*{processes} processes"):
         spread_of(TrainingOptions(batch_size=batch, gradient_accumulation=accumulation), kind, processes)
 
 

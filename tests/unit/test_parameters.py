@@ -11,6 +11,7 @@ from components.core.errors import InputError, ParameterError
 from pipelines import parameters
 from pipelines.methods import METHODS
 from pipelines.options_page import PAGE, page
+from pipelines.required_files import needs_data_folder
 
 SMOKE = str(Path(__file__).parents[1] / "local" / "smoke.yaml")
 
@@ -86,11 +87,11 @@ def test_shards_become_index_and_count() -> None:
 
 def test_data_folder_is_asked_for_only_when_a_source_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUTORLOOP_DATA", raising=False)
-    assert parameters.needs_data_folder(parameters.load("gsm8k_small"))
-    assert not parameters.needs_data_folder(parameters.load(SMOKE))
-    assert parameters.needs_data_folder(parameters.load(SMOKE, ["judging.golden=['{data}/golden.jsonl']"]))
+    assert needs_data_folder(parameters.load("gsm8k_small"))
+    assert not needs_data_folder(parameters.load(SMOKE))
+    assert needs_data_folder(parameters.load(SMOKE, ["judging.golden=['{data}/golden.jsonl']"]))
     monkeypatch.setenv("TUTORLOOP_DATA", "somewhere")
-    assert not parameters.needs_data_folder(parameters.load("gsm8k_small"))
+    assert not needs_data_folder(parameters.load("gsm8k_small"))
 
 
 def test_what_a_run_changes_is_told_by_its_dotted_name() -> None:

@@ -26,7 +26,7 @@ def through_kubeflow(values: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("model", "usd"), [("gpt-4.1-mini", 2.0), ("org/some-model.v2", 4.0), ("other", 0.0)])
 def test_a_models_own_price_counts(model: str, usd: float) -> None:
     options = parse_options(TeacherOptions, through_kubeflow({"model": model, "prices": TABLE}), "teacher")
-    options.check()
+    options.check("teacher")
     assert options.prices["org/some-model.v2"] == Price(prompt=1, completion=3)
     assert options.usd(1e6, 1e6) == pytest.approx(usd)
 
@@ -74,6 +74,7 @@ def test_a_price_is_whole_or_refused(prices: dict[str, Any]) -> None:
         ("https://me:hush-hush@host/v1", "hush"),
         ("https://host/v1?key=hush-hush", "hush"),
         ("https://host/v1?a=1&token=hush-hush#x", "hush"),
+        ("https://host/v1#hush-hush", "hush"),
     ],
 )
 def test_an_address_with_a_key_in_it_is_refused_unseen(url: str, shown: str) -> None:

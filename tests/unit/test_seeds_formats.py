@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from components.core.records import Problem, read_records
 from components.core.stage import StageRun
 from components.seeds import formats
-from components.seeds.files import named_split, read_rows
+from components.seeds.files import read_rows
 from components.seeds.formats import FormatError, number_text, operators, tidy
 from components.seeds.options import SeedsOptions, SourceOptions
+from components.seeds.splits import named_split
 from components.seeds.stage import collect_benchmarks
 
 ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>

@@ -203,3 +203,8 @@ def test_nothing_to_train_on(base: Path, tmp_path: Path) -> None:
 def test_wrong_options_are_named(name: str, value: Any) -> None:
     with pytest.raises(ParameterError, match=f"sft.{name}"):
         parse_options(SFTOptions, {name: value}, "sft")
+
+
+def test_adapters_for_layers_that_the_model_does_not_have_are_refused(base: Path) -> None:
+    with pytest.raises(ParameterError, match=r"sft\.lora_targets = 'nope' (.|\n)*all-linear(.|\n)*q_proj"):
+        tune(base, "nope", lora_rank=2, lora_targets="nope", **BASICS)

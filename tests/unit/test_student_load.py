@@ -133,7 +133,7 @@ def test_the_corpus_avoids_even_what_its_generator_would_write(tmp_path: Path) -
 
 
 def test_the_tiny_model_has_no_template(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="chat_format"):
+    with pytest.raises(ParameterError, match=r"student\.chat_format"):
         base_model(tmp_path, "tiny", chat_format="template")
 
 

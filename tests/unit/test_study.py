@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from components.core.errors import ParameterError
 from components.core.records import Score
 from pipelines.run_record import ModelScores, RunRecord, StageSummary
-from pipelines.study import paired_interval, parse_arms, parse_seeds, table
+from pipelines.study import paired_interval, parse_arms, parse_seeds, run_study, table
+
+SMOKE = str(Path(__file__).parents[1] / "local" / "smoke.yaml")
 
 
 def record(accuracies: dict[str, float]) -> RunRecord:
@@ -89,3 +92,35 @@ def test_a_round_that_was_left_out_says_nothing_about_its_control() -> None:
     assert "| dpo | M2 | 0.700 | 0.600 |" in text
     assert "dpo, seed 4: Practice round 1 was left out: all solved" in text and "seed 3:" not in text
     assert "M2 - M2-control" not in table({"dpo": [same, same]}, [3, 4])
+
+
+def test_arms_may_have_different_rounds() -> None:
+    short = {"M0": 0.3, "M1": 0.5, "M2": 0.6, "M2-control": 0.55}
+    long = {"M0": 0.3, "M1": 0.5, "M2": 0.7, "M2-control": 0.55, "M3": 0.8, "M3-control": 0.6}
+    for arms in ({"one": short, "two": long}, {"two": long, "one": short}):
+        text = table({arm: [record(values), record(values)] for arm, values in arms.items()}, [0, 1])
+        assert f"| M2: {' - '.join(reversed(arms))} | {'+' if list(arms)[1] == 'two' else '-'}10.0 |" in text
+        assert "| two | M3 | 0.800 | 0.800 |" in text and "| two: M3 - M3-control | +20.0 |" in text
+
+
+def test_arms_may_have_different_benchmarks() -> None:
+    def renamed(run: RunRecord) -> RunRecord:
+        models = [ModelScores(name=row.name, benchmarks={"other": row.benchmarks["held-out"]}) for row in run.models]
+        return msgspec.structs.replace(run, models=models)
+
+    scores = {"M0": 0.3, "M1": 0.5}
+    text = table({"a": [record(scores)], "b": [renamed(record(scores))]}, [0])
+    assert "### held-out" in text and "### other" in text and "M1: b - a" not in text
+
+
+def test_one_name_for_different_benchmarks_is_refused_before_any_run(tmp_path: Path) -> None:
+    arms = ["a:", "b:benchmarks.sources[0].count=7"]
+    with pytest.raises(ParameterError, match=r"--arm = 'b' .*held-out"):
+        run_study(SMOKE, arms, "0", str(tmp_path / "home"))
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_file_that_one_arm_lacks_is_told_before_the_first_run(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"judging\.golden\[0\]"):
+        run_study(SMOKE, ["a:", f"b:judging.golden=[{tmp_path}/none]"], "0", str(tmp_path / "home"))
+    assert not (tmp_path / "home").exists()

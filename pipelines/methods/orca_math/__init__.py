@@ -18,6 +18,7 @@ from components.student.options import StudentOptions
 from components.synthesis.options import SynthesisOptions
 from components.teacher.options import TeacherOptions
 from pipelines.method import Method
+from pipelines.methods.orca_math.before import asked, warnings
 from pipelines.methods.orca_math.shape import OrcaMathShape
 
 METHOD = Method(
@@ -45,4 +46,6 @@ METHOD = Method(
     shards=("data_shards", "sampling_shards"),
     packages={"orca_math.yaml": "tiny", "orca_math_7b.yaml": "orca_math_7b"},
     forecasts=True,
+    asked=asked,
+    warnings=warnings,
 )

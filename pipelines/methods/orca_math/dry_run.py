@@ -20,7 +20,7 @@ from components.seeds.stage import collect_seeds
 from components.solving.options import SolvingOptions
 from components.solving.stage import has_gold_solution
 from components.synthesis.options import SynthesisOptions
-from components.teacher.options import LIMITS, TeacherOptions
+from components.teacher.options import LIMITS, OFFLINE, TeacherOptions
 from components.teacher.preflight import preflight
 from components.teacher.spending import Spending
 from pipelines.forecast import RESAMPLES, Figure, Forecast, LimitForecast, Progress, StageForecast, figure, total
@@ -28,7 +28,7 @@ from pipelines.local_run import offline_teacher
 from pipelines.methods.orca_math.estimate import ESTIMATOR, OrcaMathAssumptions, estimate
 from pipelines.methods.orca_math.sample import Kind, Plan, Sample, Unit, look_up, requests_of, take
 from pipelines.methods.orca_math.shape import OrcaMathShape
-from pipelines.parameters import RunOptions, uses_offline_teacher
+from pipelines.parameters import RunOptions
 
 LITTLE = 1e-6
 """In the place of nothing, where an assumption must be above zero."""
@@ -72,11 +72,14 @@ def dry_run(run: RunOptions, responses: str, count: int, progress: Progress | No
             seed=run.seed,
             seeds=list(read_records(path, Problem)),
         )
-        with offline_teacher(
-            run.profile.offline_teacher if uses_offline_teacher(run) else None, run.profile.answer_key, run.seed, Path(folder)
-        ):
-            for section in [plan.teacher] if plan.judge == plan.teacher else [plan.teacher, plan.judge]:
-                asyncio.run(preflight(section))
+        # The sample opens a client for both, even where the run would ask neither.
+        offline = OFFLINE in (plan.teacher.base_url, plan.judge.base_url)
+        with offline_teacher(run.profile.offline_teacher if offline else None, run.profile.answer_key, run.seed, Path(folder)):
+            endpoints = {"teacher": plan.teacher, "judge_teacher": plan.judge}
+            asked = [endpoints[name] for name in run.method.asked(run.sections)]
+            for index, section in enumerate(asked):
+                if section not in asked[:index]:
+                    asyncio.run(preflight(section))
             before = look_up(plan)
             return forecast(run, plan, take(plan, count, progress), before)
 

@@ -8,7 +8,10 @@ from msgspec import Meta
 
 from components.core.options import Options
 
-Positive = Annotated[int, Meta(ge=1)]
+Rounds = Annotated[int, Meta(ge=1, le=100)]
+"""Each round is written out in the compiled pipeline: a hundred take a minute to compile."""
+Shards = Annotated[int, Meta(ge=1, le=1_000)]
+"""Each shard is a task with a process or pod of its own, several times in a run."""
 
 
 class OrcaMathShape(Options, frozen=True, kw_only=True):
@@ -20,6 +23,6 @@ class OrcaMathShape(Options, frozen=True, kw_only=True):
         sampling_shards: Tasks that share sampling and judging (our choice).
     """
 
-    rounds: Positive = 2
-    data_shards: Positive = 1
-    sampling_shards: Positive = 1
+    rounds: Rounds = 2
+    data_shards: Shards = 1
+    sampling_shards: Shards = 1
