@@ -1,7 +1,7 @@
 """Import every module of the stages in an image, for its build: a package that the lock forgot ends the build, not a run.
 
-What is imported is compiled on the way, so that tasks start quickly although their root is read-only. In the small images nothing else
-is compiled.
+What is imported is compiled on the way, so that tasks start quickly although their root is read-only. But for the sampler's image nothing
+else is compiled.
 
     python warm.py FOLDER MODULE...      # the modules under FOLDER, and further ones that the stages import late
 """
