@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes /opt/venv from lock files, for the build stage of every image: install.sh LOCK... [-- OPTION_OF_PIP...]
-# Wheels only, so no compiler is needed; pip stays outside, and the packages' own tests are left out.
+# Wheels only, so no compiler is needed; pip stays outside, and the packages' own tests are left out. What else goes: slim.py.
 # /wheelhouse may hold wheels that no index has; /run/secrets/ca may hold the certificate of a company's proxy.
 set -eu
 

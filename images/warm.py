@@ -1,7 +1,7 @@
 """Import what runs in an image, for its build: a package that the lock forgot ends the build, not a run.
 
-What is imported is compiled on the way, so that tasks start quickly although their root is read-only. Nothing else is compiled in the
-small images.
+What is imported is compiled on the way, so that tasks start quickly although their root is read-only. But for the sampler's image nothing
+else is compiled.
 
     python warm.py FOLDER MODULE...      # FOLDER goes on the path; of a package below it all modules are imported
 """

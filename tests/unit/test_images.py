@@ -69,6 +69,7 @@ def versions() -> dict[str, str]:
         ("images/trainer/torch-cpu.lock", {"trainer"}),
         ("images/agents/Dockerfile", {"agents"}),
         ("images/install.sh", set(NAMES)),
+        ("images/slim.py", set(NAMES) - {"sampler"}),
         ("components/sft/component.py", set()),
         ("images/lock.py", set()),
         ("images/wheelhouse/README.md", set()),
