@@ -23,7 +23,7 @@ def text(record: RunRecord) -> str:
         f"teacher: {usage.requests:,} requests paid, {usage.cache_hits:,} from the response store, "
         f"{usage.prompt_tokens + usage.completion_tokens:,} tokens, ${usage.usd:.2f}"
     )
-    cached = sum(stage.cached for stage in record.stages)
+    cached = sum(bool(stage.cached) for stage in record.stages)
     lines.append(f"time: {clock(record.seconds)}; {len(record.stages)} stage tasks, {cached} of them from the cache")
     lines += [f"left out: {stage.task}: {stage.left_out}" for stage in record.stages if stage.left_out]
     if record.promotion:

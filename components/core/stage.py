@@ -16,7 +16,7 @@ from components.core import telemetry
 from components.core.errors import BudgetError, EmptyOutputError, TutorLoopError, disk_is_full, reason_of
 from components.core.last_words import last_words
 from components.core.progress import ProgressLines
-from components.core.records import Score, StageRecord, Usage
+from components.core.records import ModelEntry, Score, StageRecord, Usage
 from components.core.redaction import redact
 from components.core.task_records import keep_record
 from components.core.unfinished import keep
@@ -34,6 +34,7 @@ class StageRun:
     Attributes:
         task: Name of the task within the run.
         shard: ``"index/count"``.
+        round: Practice round that the task belongs to, 1-based; 0 for none.
         left_out: Why the task leaves out what it is for and hands on what it was given; empty where it does its work.
         latest: Newest figures of the work in progress, for the metrics: ``loss``, ``learning_rate``, ``tokens_per_second``.
         progress_ratio: Share of the work that is done, 0 to 1.
@@ -41,10 +42,11 @@ class StageRun:
         reference: Address of the task's StageRecord; empty before it was kept.
     """
 
-    def __init__(self, stage: str, task: str = "", shard: str = "0/1") -> None:
+    def __init__(self, stage: str, task: str = "", shard: str = "0/1", round_number: int = 0) -> None:
         self.stage = stage
         self.task = task or stage
         self.shard = shard
+        self.round = round_number
         self.rows_in = 0
         self.rows_kept = 0
         self.dropped: dict[str, int] = {}
@@ -54,6 +56,7 @@ class StageRun:
         self.options: dict[str, Any] = {}
         self.prompts: dict[str, str] = {}
         self.curves: list[dict[str, float]] = []
+        self.models: list[ModelEntry] = []
         self.scores: list[Score] = []
         self.examples: dict[str, list[dict[str, Any]]] = {}
         self.lineage: dict[str, Any] = {}
@@ -106,6 +109,7 @@ class StageRun:
             stage=self.stage,
             task=self.task,
             shard=self.shard,
+            round=self.round,
             started_at=started.isoformat(timespec="seconds"),
             seconds=round(self.seconds, 3),
             rows_in=self.rows_in,
@@ -117,6 +121,7 @@ class StageRun:
             options=self.options,
             prompts=self.prompts,
             curves=self.curves,
+            models=self.models,
             scores=self.scores,
             examples=self.examples,
             lineage=self.lineage,
@@ -159,6 +164,7 @@ def stage_run(
     *,
     task: str = "",
     shard: str = "0/1",
+    round_number: int = 0,
     options: dict[str, Any] | None = None,
     outputs: Mapping[str, str] | None = None,
     records: str = "",
@@ -173,11 +179,12 @@ def stage_run(
             None for a task whose work is not part of the ledger.
         task: Name within the run; the stage's name when empty.
         shard: ``"index/count"``.
+        round_number: Practice round that the task belongs to; 0 for none.
         options: The stage's options as given, for the lineage.
         outputs: Name to path of the files that the stage writes, even when the budget stops it.
         records: URI of the home of all runs: for the record, and for the error of a task that fails; neither is kept where it is empty.
     """
-    run = StageRun(stage, task, shard)
+    run = StageRun(stage, task, shard, round_number)
     run.options = dict(options or {})
     with readable_errors(run.task), telemetry.watched(run), last_words(stage, run.task, shard, records):
         try:

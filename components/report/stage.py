@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from components.core.errors import InputError
+from components.core.ledger import Ledger
 from components.core.records import StageRecord, read_records
 from components.core.redaction import redact
 from components.core.whole_files import write_whole
@@ -34,12 +35,12 @@ def run(ledger: Path, decision: Path | None, html: Path, summary: Path, changed:
     Raises:
         InputError: Ledger or decision is missing or malformed.
     """
-    records = list(read_records(ledger, StageRecord))
+    read = Ledger(read_records(ledger, StageRecord))
     judged = _read_decision(decision) if decision is not None else None
-    made = summarise(records, judged, judge_run(records, judged))
-    made = msgspec.structs.replace(made, figures=headline_figures(records, made), changed=redact(dict(changed or {})))
+    made = summarise(read, judged, judge_run(read, judged))
+    made = msgspec.structs.replace(made, figures=headline_figures(read, made), changed=redact(dict(changed or {})))
     write_whole(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
-    write_whole(html, render(records, made, judged).encode())
+    write_whole(html, render(read, made, judged).encode())
     return made
 
 
