@@ -20,6 +20,7 @@ from components.core.errors import InputError
 from components.core.ledger import Ledger, ModelSummary, StageSummary
 from components.core.records import Record, StageRecord, Usage
 from components.core.store import MissingKeyError, open_store
+from components.core.task_records import read_notes
 
 FILE = "run.json"
 RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
@@ -148,6 +149,9 @@ def finish(
 ) -> RunRecord:
     """Note how a run ended. Said twice, it is published once, and what the second knows better counts.
 
+    A run that failed never came to its ledger: models, usage, rows and times are then those that its own tasks have noted. What it took
+    over from earlier runs is not among them, and cost it nothing.
+
     Args:
         folder: The run's record.
         succeeded: Whether it came to its results.
@@ -176,6 +180,8 @@ def finish(
         failed_stage="" if succeeded else failed_stage or before.failed_stage,
         links=before.links or links_of(before.id),
     )
+    if not succeeded and (notes := read_notes(str(folder))):
+        record = from_ledger(record, notes)
     if before.status != status:
         # First, so that who is killed in between and tried again tells it twice rather than never.
         telemetry.run_end(record.id, failed=not succeeded, seconds=record.seconds, folder=metrics, pipeline=pipeline)

@@ -7,7 +7,7 @@ import datetime
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ from components.core.last_words import last_words
 from components.core.progress import ProgressLines
 from components.core.records import ModelEntry, Score, StageRecord, Usage
 from components.core.redaction import redact
-from components.core.task_records import keep_record
+from components.core.task_records import keep_record, noted
 from components.core.unfinished import keep
 
 
@@ -39,6 +39,7 @@ class StageRun:
         latest: Newest figures of the work in progress, for the metrics: ``loss``, ``learning_rate``, ``tokens_per_second``.
         progress_ratio: Share of the work that is done, 0 to 1.
         advanced_at: When the task last got further, in seconds since 1970; its start until it first does.
+        asking: Gives the usage so far of the teacher's client that is at work; the notes of a task at work need it.
         reference: Address of the task's StageRecord; empty before it was kept.
     """
 
@@ -63,6 +64,7 @@ class StageRun:
         self.latest: dict[str, float] = {}
         self.progress_ratio = 0.0
         self.reference = ""
+        self.asking: Callable[[], Usage] | None = None
         self.advanced_at = self._started = time.time()
         self._done = 0
         self._lines = ProgressLines(self.task, shard)
@@ -117,7 +119,7 @@ class StageRun:
             dropped=self.dropped,
             left_out=self.left_out,
             counts=self.counts,
-            usage=self.usage,
+            usage=self.usage if self.usage is not None or self.asking is None else self.asking(),
             options=self.options,
             prompts=self.prompts,
             curves=self.curves,
@@ -182,11 +184,13 @@ def stage_run(
         round_number: Practice round that the task belongs to; 0 for none.
         options: The stage's options as given, for the lineage.
         outputs: Name to path of the files that the stage writes, even when the budget stops it.
-        records: URI of the home of all runs: for the record, and for the error of a task that fails; neither is kept where it is empty.
+        records: URI of the home of all runs: for the record, for notes of it in the folder of the run, and for the error of a task
+            that fails; none of these is kept where it is empty.
     """
     run = StageRun(stage, task, shard, round_number)
     run.options = dict(options or {})
-    with readable_errors(run.task), telemetry.watched(run), last_words(stage, run.task, shard, records):
+    notes = records if artifact is not None else ""
+    with readable_errors(run.task), telemetry.watched(run), last_words(stage, run.task, shard, records), noted(run.record, notes):
         try:
             yield run
         except BudgetError as error:

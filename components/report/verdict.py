@@ -39,6 +39,17 @@ def judge_run(ledger: Ledger, decision: Mapping[str, Any] | None) -> Verdict:
     return Verdict(headline=headline, tone=tone, sentences=sentences)
 
 
+def of_unfinished(verdict: Verdict, reason: str) -> Verdict:
+    """What a run shows that did not come to its end.
+
+    Args:
+        verdict: What its tasks show until then.
+        reason: Why it ended.
+    """
+    scope = "The page shows what its tasks did until then, and what they cost. Tasks that it took over from earlier runs are not shown."
+    return Verdict(headline="The run did not finish.", tone="bad", sentences=[reason, scope, verdict.headline, *verdict.sentences])
+
+
 def control_reading(change: Difference) -> str:
     """One comparison of a preference arm with its control, in a few words for a table."""
     if change.low > 0:
