@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import msgspec
 
 from components.core import telemetry
-from components.core.errors import BudgetError, EmptyOutputError, TutorLoopError, disk_is_full, reason_of
+from components.core.dropped_rows import DroppedRows
+from components.core.errors import BudgetError, EmptyOutputError, StoreError, TutorLoopError, disk_is_full, reason_of
 from components.core.last_words import last_words
 from components.core.progress import ProgressLines
 from components.core.records import ModelEntry, Score, StageRecord, Usage
@@ -28,6 +29,11 @@ class OutputArtifact(Protocol):
     metadata: dict[str, Any]
 
 
+def _address(artifact: OutputArtifact | None) -> str:
+    """URI of an artifact; empty where it has none."""
+    return str(getattr(artifact, "uri", "") or "")
+
+
 class StageRun:
     """Counters of one task, handed to the stage's function.
 
@@ -40,6 +46,8 @@ class StageRun:
         progress_ratio: Share of the work that is done, 0 to 1.
         advanced_at: When the task last got further, in seconds since 1970; its start until it first does.
         asking: Gives the usage so far of the teacher's client that is at work; the notes of a task at work need it.
+        output: URI of the task's main output.
+        dropped_rows: File with the dropped rows, below the home of all runs; empty before it was kept.
         reference: Address of the task's StageRecord; empty before it was kept.
     """
 
@@ -66,6 +74,9 @@ class StageRun:
         self.reference = ""
         self.asking: Callable[[], Usage] | None = None
         self.advanced_at = self._started = time.time()
+        self.output = ""
+        self.dropped_rows = ""
+        self._dropped_rows = DroppedRows()
         self._done = 0
         self._lines = ProgressLines(self.task, shard)
 
@@ -74,9 +85,28 @@ class StageRun:
         """Wall time since the task began."""
         return time.time() - self._started
 
-    def drop(self, reason: str, rows: int = 1) -> None:
-        """Count rows that the stage does not hand on, under a short reason (``duplicate``, ``answer_too_long``)."""
+    def drop(self, reason: str, rows: int = 1, *, row: Any = None) -> None:
+        """Count rows that the stage does not hand on, under a short reason (``duplicate``, ``answer_too_long``).
+
+        Args:
+            reason: Why.
+            rows: How many.
+            row: The row itself, or what there was of it, for people who want to see what is dropped; None to count it only.
+        """
         self.dropped[reason] = self.dropped.get(reason, 0) + rows
+        if row is not None:
+            self._dropped_rows.add(reason, row)
+
+    def keep_dropped(self, records: str) -> None:
+        """Write the dropped rows, as far as they were given.
+
+        Args:
+            records: URI of the home of all runs; nothing is written where it is empty.
+
+        Raises:
+            StoreError: They cannot be written.
+        """
+        self.dropped_rows = self._dropped_rows.keep(records) if records else ""
 
     def example(self, kind: str, row: msgspec.Struct | dict[str, Any], limit: int = 5) -> None:
         """Keep a row for the report, at most ``limit`` of each kind."""
@@ -127,6 +157,8 @@ class StageRun:
             scores=self.scores,
             examples=self.examples,
             lineage=self.lineage,
+            output=self.output,
+            dropped_rows=self.dropped_rows,
         )
 
 
@@ -191,8 +223,10 @@ def stage_run(
     run.options = dict(options or {})
     notes = records if artifact is not None else ""
     with readable_errors(run.task), telemetry.watched(run), last_words(stage, run.task, shard, records), noted(run.record, notes):
+        run.output = _address(artifact)
         try:
-            yield run
+            with _dropped_rows_kept(run, notes):
+                yield run
         except BudgetError as error:
             done = sum(result is not None for result in error.results)
             run.counts |= {"items_done": done, "items_left": len(error.results) - done}
@@ -201,6 +235,21 @@ def stage_run(
             record = run.record()
             artifact.metadata.update(headline(record))
             run.reference = keep_record(record, records) if records else ""
+
+
+@contextlib.contextmanager
+def _dropped_rows_kept(run: StageRun, records: str) -> Iterator[None]:
+    """Keep the dropped rows at the end of the block, above all when it fails for want of others: what was dropped then says why."""
+    try:
+        yield
+    except StoreError:
+        # What could not be reached just now would be waited for once more.
+        raise
+    except BaseException:
+        with contextlib.suppress(StoreError, OSError):
+            run.keep_dropped(records)
+        raise
+    run.keep_dropped(records)
 
 
 def headline(record: StageRecord) -> dict[str, float]:

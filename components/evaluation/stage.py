@@ -67,8 +67,9 @@ def run(
     problems = list(read_records(benchmarks, Problem))
     stage.rows_in = len(problems)
     answered = [problem for problem in problems if problem.answer is not None]
-    if len(answered) < len(problems):
-        stage.drop("no_answer", len(problems) - len(answered))
+    for problem in problems:
+        if problem.answer is None:
+            stage.drop("no_answer", row=problem)
     if not answered:
         raise EmptyOutputError("evaluation: there is no benchmark problem with an answer", "see the counts of the seeds stage")
     settings = {key: value for key, value in msgspec.to_builtins(options).items() if key not in FREE}

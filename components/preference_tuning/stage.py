@@ -136,8 +136,8 @@ def _material(model: str, source: str, options: TuningOptions, stage: StageRun, 
         material = pair_material(chat, pairs, options, preference=preference, seed=seed)
     else:
         material = labelled_material(chat, labelled, options, method=options.method, preference=preference, seed=seed)
-    for reason, count in material.dropped.items():
-        stage.drop(reason, count)
+    for row in material.too_long:
+        stage.drop("prompt_too_long", row=row)
     stage.counts.update(material.counts)
     stage.left_out = _why_left_out(material, options, stage.rows_in)
     if stage.left_out:

@@ -45,9 +45,12 @@ def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, che
     work = Checkpoints(checkpoints, row_id("sft", parent.digest, digest_of(train_rows), settings_of(options), seed))
     quiet()
     chat = load_chat(base)
-    encoded, counts = encode_rows(chat, [row.question for row in rows], [row.solution for row in rows], options.max_length)
-    if counts["too_long"]:
-        stage.drop("prompt_too_long", counts["too_long"])
+    questions, solutions = [row.question for row in rows], [row.solution for row in rows]
+    fitted, counts = encode_rows(chat, questions, solutions, options.max_length, keep_all=True)
+    for row, fit_in in zip(rows, fitted, strict=True):
+        if not fit_in.completion:
+            stage.drop("prompt_too_long", row=row)
+    encoded = [row for row in fitted if row.completion]
     stage.rows_kept = len(encoded)
     stage.require_rows("rows")
     stage.counts.update(cut=counts["cut"], mean_solution_tokens=sum(len(row.completion) for row in encoded) / len(encoded))
