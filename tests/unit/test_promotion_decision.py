@@ -67,6 +67,12 @@ def test_options_of_the_rule(options: PromotionOptions, champions: dict[tuple[st
     assert words in decision.reason
 
 
+def test_base_model_and_candidate_are_called_by_their_ids() -> None:
+    decision = decide("7B x 480k", "7B", outcomes(120), outcomes(60), "", {}, CHECKED, PromotionOptions())
+    assert decision.candidate == "7B x 480k" and "the base model 7B 60" in decision.reason
+    assert [(one.opponent, one.role) for one in decision.comparisons] == [("7B", "base")]
+
+
 def test_gain_over_base_can_be_waived_but_never_below_base() -> None:
     waived = PromotionOptions(require_gain_over_base=False)
     assert decide("M3", "M0", outcomes(62), outcomes(60), "abc", outcomes(20), CHECKED, waived).promoted

@@ -113,9 +113,10 @@ def test_the_command_shows_rows_with_their_reasons_and_counts(tmp_path: Path, ta
         {"reason": "too_long", "row": {"n": 3}},
     ]
     assert "2 dropped as too_long, 2 of them kept" in shown.stderr and "1 dropped as no_answer" in shown.stderr
-    limited = command(tmp_path, "latest", "solving", "--reason", "too_long", "--limit", "1")
-    assert [json.loads(line)["row"] for line in limited.stdout.splitlines()] == [{"n": 1}]
-    assert "no_answer" not in limited.stderr
+    limited = command(tmp_path, "latest", "solving", "--reason", "no_answer", "--limit", "1")
+    assert [json.loads(line)["row"] for line in limited.stdout.splitlines()] == [{"n": 2}]
+    assert "too_long" not in limited.stderr
+    assert len(command(tmp_path, "latest", "solving", "--dropped", "--limit", "1").stdout.splitlines()) == 1
     handed_on = command(tmp_path, RUN, "solving")
     assert handed_on.stdout.splitlines() == ['{"id":"a"}', '{"id":"b"}', '{"id":"c"}'] and "3 rows handed on" in handed_on.stderr
 
