@@ -20,6 +20,7 @@ from components.core.store import open_store
 from components.core.task_records import read_notes, read_record
 from pipelines import run_record
 from pipelines.cli import cli
+from pipelines.remote_home import CACHE, RemoteHome
 from pipelines.run_record import RunRecord
 from tests.sample_ledger import data_records
 
@@ -167,6 +168,29 @@ def test_rows_of_a_run_in_s3(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) ->
     assert command(home, RUN, "solving").stdout == '{"id":"a"}\n'
     with pytest.raises(InputError, match=RUN):
         CliRunner().invoke(cli, ["rows", "none", "solving", "--home", home], catch_exceptions=False)
+
+
+def test_a_home_in_s3_has_the_dropped_rows_of_tasks_that_ended_well_and_that_failed(
+    s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTORLOOP_WORK", str(tmp_path))
+    monkeypatch.setenv("TUTORLOOP_RUN", RUN)
+    home = RemoteHome(f"{s3_bucket}/home")
+    with home.open():
+        run_record.begin(RunRecord(id=RUN, profile="tiny", status="failed", started_at="2026-12-01T00:00:00+00:00"), home.folder / RUN)
+        (home.folder / "latest").symlink_to(RUN)
+        with stage_run("synthesis", Artifact(), records=str(home.folder)) as run:
+            run.drop("duplicate", row={"n": 1})
+        # KFP's cache knows the address of the record, which alone names the rows.
+        (home.folder / CACHE).mkdir(parents=True)
+        (home.folder / CACHE / "entry.json").write_text(json.dumps({"outputs": {"Output": run.reference}}))
+        home._send_up_artifacts()
+        assert open_store(home.uri).exists(read_record(run.reference).dropped_rows)
+        with contextlib.suppress(ValueError), stage_run("solving", Artifact(), records=str(home.folder)) as run:
+            run.drop("no_answer", row={"n": 2})
+            raise ValueError
+    assert '"duplicate"' in command(home.uri, RUN, "synthesis", "--dropped").stdout
+    assert '"no_answer"' in command(home.uri, RUN, "solving", "--dropped").stdout
 
 
 def test_a_model_has_no_rows(tmp_path: Path, task: Callable[..., StageRecord]) -> None:
