@@ -191,6 +191,20 @@ def teacher(port: int, host: str, answer_key: tuple[str, ...], settings: tuple[s
 
 
 @cli.command()
+@click.argument("run_name", metavar="RUN")
+@click.argument("stage")
+@click.option("--dropped", is_flag=True, help="Rows that the stage dropped, each with its reason, rather than those it handed on.")
+@click.option("--reason", default="", help="Only rows dropped for this reason (--dropped).")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=0), help="Most rows; 0 for all.")
+@click.option("--home", metavar="URI", default="runs", show_default=True, help="Home of all runs: a folder or s3://bucket/prefix.")
+def rows(run_name: str, stage: str, dropped: bool, reason: str, limit: int, home: str) -> None:
+    """Show rows of a STAGE (solving) or task ("sampling M1") of a RUN, or of the latest one, as JSON Lines."""
+    from pipelines.rows import show
+
+    show(home, run_name, stage, dropped=dropped or bool(reason), reason=reason, limit=limit)
+
+
+@cli.command()
 @click.option("--profile", default="tiny", show_default=True, help="Name of a profile, or a YAML file: path or s3://bucket/key.")
 @click.option("--arm", "arms", multiple=True, metavar="NAME:SETTING[;SETTING...]", help="An arm and what it changes; once for each arm.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")

@@ -139,6 +139,8 @@ def _runner(job: Job) -> Any:
 def main() -> int:
     """Entry of the child: ``python -m pipelines.local_run JOB.json``."""
     job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
+    # An interrupt reaches the tasks as well, which have something to note; kfp.local would only start the next attempt of each.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     _die_with_parent(job.docker)
     try:
         run_package(job)

@@ -23,7 +23,7 @@ import shutil
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import msgspec
 
 from components.core import task_records
 from components.core.errors import StoreError
+from components.core.records import StageRecord
 from components.core.store import open_store
 from pipelines import lease
 
@@ -90,6 +91,14 @@ class RemoteHome:
         latest = self.folder / "latest"
         if latest.exists():
             self._store.upload(latest.resolve(), latest.resolve().name)
+            # Tasks that failed are not in KFP's cache.
+            self._send_up_dropped(task_records.read_notes(str(latest.resolve())))
+
+    def _send_up_dropped(self, records: Iterable[StageRecord]) -> None:
+        """Store the rows that tasks have dropped, which only their records name."""
+        for name in {record.dropped_rows for record in records if record.dropped_rows}:
+            if (self.folder / name).is_file():
+                self._store.upload(self.folder / name, name)
 
     def _send_up_artifacts(self) -> None:
         """Store the outputs of all tasks that KFP's cache knows and the store does not; the cache's entry comes last."""
@@ -99,6 +108,8 @@ class RemoteHome:
                 continue
             for path in _local_paths(msgspec.json.decode(entry.read_bytes()), self.folder):
                 self._store.upload(path, path.relative_to(self.folder).as_posix())
+                if path.parent == self.folder / task_records.FOLDER:
+                    self._send_up_dropped([task_records.read_record(str(path))])
             self._store.upload(entry, key)
             self._known.add(key)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +17,13 @@ import msgspec
 
 from components.core import telemetry
 from components.core.errors import InputError
-from components.core.records import Record, Score, StageRecord, Usage
+from components.core.ledger import Ledger, ModelSummary, StageSummary
+from components.core.records import Record, StageRecord, Usage
 from components.core.store import MissingKeyError, open_store
+from components.core.task_records import read_notes
 
 FILE = "run.json"
 RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
-
-
-class ModelScores(Record, frozen=True, kw_only=True):
-    """The scores of one model, by benchmark."""
-
-    name: str
-    benchmarks: dict[str, Score] = {}
-
-
-class StageSummary(Record, frozen=True, kw_only=True):
-    """Rows and time of one task."""
-
-    stage: str
-    task: str
-    shard: str
-    seconds: float
-    cached: bool
-    """Served from KFP's cache: the figures are those of the run that did the work."""
-    rows_in: int
-    rows_kept: int
-    dropped: dict[str, int]
-    counts: dict[str, float]
-    left_out: str = ""
-    """Why the task left out what it is for; empty where it did its work."""
 
 
 class RunRecord(Record, frozen=True, kw_only=True):
@@ -64,7 +42,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     changed: dict[str, Any] = {}
     """What differs from the profile, by dotted names."""
     pipeline_digest: str = ""
-    models: list[ModelScores] = []
+    models: list[ModelSummary] = []
     usage: Usage = Usage()
     """Asked of the teacher by this run."""
     usage_with_cached: Usage = Usage()
@@ -171,6 +149,9 @@ def finish(
 ) -> RunRecord:
     """Note how a run ended. Said twice, it is published once, and what the second knows better counts.
 
+    A run that failed never came to its ledger: models, usage, rows and times are then those that its own tasks have noted. What it took
+    over from earlier runs is not among them, and cost it nothing.
+
     Args:
         folder: The run's record.
         succeeded: Whether it came to its results.
@@ -199,6 +180,8 @@ def finish(
         failed_stage="" if succeeded else failed_stage or before.failed_stage,
         links=before.links or links_of(before.id),
     )
+    if not succeeded and (notes := read_notes(str(folder))):
+        record = from_ledger(record, notes)
     if before.status != status:
         # First, so that who is killed in between and tried again tells it twice rather than never.
         telemetry.run_end(record.id, failed=not succeeded, seconds=record.seconds, folder=metrics, pipeline=pipeline)
@@ -206,38 +189,19 @@ def finish(
     return record
 
 
-def from_ledger(record: RunRecord, ledger: Sequence[StageRecord]) -> RunRecord:
-    """Fill in models, usage, rows and times from the ledger of the run."""
-    models: dict[str, dict[str, Score]] = {}
-    spent, total = Usage(), Usage()
-    stages, by_stage = [], dict[str, float]()
-    for row in ledger:
-        cached = row.started_at < record.started_at
-        for score in row.scores:
-            models.setdefault(score.model, {})[score.benchmark] = score
-        if row.usage:
-            total += row.usage
-            spent += Usage() if cached else row.usage
-        by_stage[row.stage] = round(by_stage.get(row.stage, 0.0) + row.seconds, 3)
-        stages.append(
-            StageSummary(
-                stage=row.stage,
-                task=row.task,
-                shard=row.shard,
-                seconds=row.seconds,
-                cached=cached,
-                rows_in=row.rows_in,
-                rows_kept=row.rows_kept,
-                dropped=row.dropped,
-                counts=row.counts,
-                left_out=row.left_out,
-            )
-        )
+def from_ledger(record: RunRecord, records: Iterable[StageRecord]) -> RunRecord:
+    """Fill in models, usage, rows and times from what the tasks of the run recorded.
+
+    Args:
+        record: Of the run.
+        records: One a task, shard and attempt.
+    """
+    ledger = Ledger(records)
     return msgspec.structs.replace(
         record,
-        models=[ModelScores(name=name, benchmarks=scores) for name, scores in models.items()],
-        usage=spent,
-        usage_with_cached=total,
-        stages=stages,
-        seconds_by_stage=by_stage,
+        models=ledger.models,
+        usage=ledger.usage(record.started_at),
+        usage_with_cached=ledger.usage(),
+        stages=ledger.stages(record.started_at),
+        seconds_by_stage=ledger.seconds_by_stage,
     )

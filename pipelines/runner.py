@@ -18,9 +18,10 @@ import msgspec
 
 from components.core import data_folder, progress, task_records
 from components.core.errors import ParameterError, TutorLoopError
+from components.core.records import write_records
 from components.core.redaction import redact
 from components.core.store import is_remote
-from pipelines import containers, images, parameters, run_record
+from pipelines import containers, images, parameters, run_record, summary
 from pipelines.compile import package_digest, package_for
 from pipelines.containers import DockerError, DockerOptions
 from pipelines.images import ImageTable
@@ -33,6 +34,10 @@ from pipelines.run_record import RunRecord
 
 STORES = ("responses", "checkpoints", "models")
 """What outlives a run: paid answers, work in progress, published models."""
+INTERRUPTED = "interrupted"
+"""Error of a run that Ctrl-C or SIGTERM has ended."""
+INTERRUPT_S = 15.0
+"""What an interrupted run has started has so long to bring home the answers that are paid for, and to note what it did."""
 DYING_S = 60.0
 """What a run that was killed has started is waited for so long."""
 
@@ -144,23 +149,40 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
             pipeline_digest=digest,
         )
         run_record.write(record, folder)
-        status = 1
+        status, interrupted = 1, False
         try:
             status = _run_child(job, folder, display, work)
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
         finally:
-            record = run_record.finish(
-                folder,
-                succeeded=status == 0,
-                error="\n".join(display.error) or f"the run's process ended with status {status}",
-                failed_stage=display.failed_stage,
-                metrics=folder / "metrics",
-            )
+            told = INTERRUPTED if interrupted else "\n".join(display.error) or f"the run's process ended with status {status}"
+            stage = "" if interrupted else display.failed_stage
+            record = run_record.finish(folder, succeeded=status == 0, error=told, failed_stage=stage, metrics=folder / "metrics")
+            if status != 0:
+                _report_unfinished(folder, record)
     if status != 0:
         raise RunFailedError(
             f"run {folder.name} failed{' in ' + record.failed_stage if record.failed_stage else ''}: {record.error}",
-            f"see {folder / 'log.txt'}; the same command continues where this run stopped",
+            f"see {folder / 'log.txt'}; the same command continues where this run stopped. {summary.paid(record.usage)}",
         )
     return folder
+
+
+def _report_unfinished(folder: Path, record: RunRecord) -> None:
+    """Write ledger and report of what a run did that did not come to its end; how it ended matters more than that they can be written."""
+    notes = task_records.read_notes(str(folder))
+    if not notes:
+        return
+    try:
+        from components.report.stage import run as report
+
+        write_records(folder / "ledger.jsonl", notes)
+        where = f" in {record.failed_stage}" if record.failed_stage else ""
+        reason = f"It ended{where}: {record.error}"
+        report(folder / "ledger.jsonl", None, folder / "report.html", folder / "report.json", record.changed, unfinished=reason)
+    except (TutorLoopError, OSError, ImportError) as error:
+        print(f"the report of what there is could not be written: {error}", file=sys.stderr, flush=True)
 
 
 def _docker_options(docker: Docker, options: RunOptions, addresses: Mapping[str, str], folder: Path) -> DockerOptions:
@@ -283,7 +305,11 @@ def _run_child(job: Job, folder: Path, display: Display, work: int) -> int:
     assert child.stdout is not None
     try:
         with display, (folder / "log.txt").open("w") as log, _terminated_like_interrupted():
-            _follow(child.stdout, log, display)
+            try:
+                _follow(child.stdout, log, display)
+            except KeyboardInterrupt:
+                _interrupt(child)
+                raise
         return child.wait()
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -295,6 +321,30 @@ def _run_child(job: Job, folder: Path, display: Display, work: int) -> int:
             except DockerError as error:
                 # How the run ended matters more; the next run in this home removes them first.
                 print(error, file=sys.stderr, flush=True)
+
+
+def _interrupt(child: subprocess.Popen[str]) -> None:
+    """Interrupt all processes of a run, and wait a while for them to end; a second interrupt ends the wait.
+
+    Args:
+        child: Leader of their process group.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGINT)
+    deadline = time.monotonic() + INTERRUPT_S
+    while time.monotonic() < deadline and _at_work(child.pid):
+        time.sleep(0.1)
+
+
+def _at_work(group: int) -> bool:
+    """Whether a process of a group runs; False as well where the system does not tell (no ``/proc``)."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # The fields after the name, which may hold anything: state, parent, group.
+        with contextlib.suppress(OSError):
+            state, _, own, *_ = path.read_text().rpartition(") ")[2].split()
+            if int(own) == group and state not in "ZX":
+                return True
+    return False
 
 
 @contextlib.contextmanager

@@ -6,15 +6,14 @@ comparison is made within a seed and its interval is taken over the seeds: Stude
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy.stats import t as student_t
-
 from components.core.errors import ParameterError
+from components.core.ledger import steps
 from components.report.rounds import rounds_left_out
 from components.seeds.options import SeedsOptions
+from components.stats.paired import paired_interval
 from pipelines import parameters, run_record
 from pipelines.parameters import RunOptions
 from pipelines.required_files import require_files
@@ -52,16 +51,6 @@ def parse_seeds(text: str) -> list[int]:
     if len(set(seeds)) != len(seeds):
         raise ParameterError("--seeds", text, "each seed once")
     return seeds
-
-
-def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of ``first - second`` over the seeds, with its 95 % interval by Student's t (infinite for a single seed)."""
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return mean, -math.inf, math.inf
-    half = float(student_t.ppf(0.975, len(differences) - 1)) * statistics.stdev(differences) / math.sqrt(len(differences))
-    return mean, mean - half, mean + half
 
 
 def run_study(profile: str, arms: Sequence[str], seeds: str, home: str, stores: Mapping[str, str] | None = None) -> str:
@@ -104,7 +93,12 @@ def _require_comparable(plans: Mapping[tuple[str, int], RunOptions]) -> None:
 
 
 def _accuracies(records: Sequence[RunRecord], model: str, benchmark: str) -> list[float]:
-    return [score.pass_at_1 for record in records for row in record.models if row.name == model for score in [row.benchmarks[benchmark]]]
+    return [
+        row.benchmarks[benchmark].pass_at_1
+        for record in records
+        for row in record.models
+        if row.name == model and benchmark in row.benchmarks
+    ]
 
 
 def table(records: dict[str, list[RunRecord]], seeds: Sequence[int]) -> str:
@@ -115,12 +109,12 @@ def table(records: dict[str, list[RunRecord]], seeds: Sequence[int]) -> str:
         seeds: The seeds.
     """
     lines: list[str] = []
-    for benchmark in dict.fromkeys(name for runs in records.values() for name in runs[0].models[0].benchmarks):
-        measured = {arm: runs for arm, runs in records.items() if benchmark in runs[0].models[0].benchmarks}
+    for benchmark in dict.fromkeys(name for runs in records.values() for model in runs[0].models for name in model.benchmarks):
+        measured = {arm: runs for arm, runs in records.items() if any(benchmark in model.benchmarks for model in runs[0].models)}
         lines += [f"### {benchmark}", "", "| arm | model | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean (sd) |"]
         lines.append("| --- | --- |" + " --- |" * (len(seeds) + 1))
         for arm, runs in measured.items():
-            for model in (row.name for row in runs[0].models):
+            for model in (row.name for row in runs[0].models if benchmark in row.benchmarks):
                 values = _accuracies(runs, model, benchmark)
                 spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
                 cells = " | ".join(f"{value:.3f}" for value in values)
@@ -138,7 +132,7 @@ def table(records: dict[str, list[RunRecord]], seeds: Sequence[int]) -> str:
 
 def _left_out(run: RunRecord) -> dict[str, str]:
     """Model to a sentence, for the models of practice rounds that were left out."""
-    return {round_.models[0]: round_.sentence for round_ in rounds_left_out(run.stages)}
+    return {round_.model: round_.sentence for round_ in rounds_left_out(run.models)}
 
 
 def _comparisons(records: dict[str, list[RunRecord]], benchmark: str) -> list[tuple[str, list[float], list[float]]]:
@@ -147,16 +141,20 @@ def _comparisons(records: dict[str, list[RunRecord]], benchmark: str) -> list[tu
     first_arm = next(iter(records))
     first_names = [row.name for row in records[first_arm][0].models]
     for arm, runs in records.items():
-        names = [row.name for row in runs[0].models]
-        for name in names:
-            if f"{name}-control" in names:
+        measured = [model for model in runs[0].models if benchmark in model.benchmarks]
+        names = {model.name for model in measured}
+        for control in measured:
+            name = control.control_of
+            if name in names:
                 # Where a round was left out, the two are one model.
                 compared = [run for run in runs if name not in _left_out(run)]
-                both = (_accuracies(compared, name, benchmark), _accuracies(compared, f"{name}-control", benchmark))
+                both = (_accuracies(compared, name, benchmark), _accuracies(compared, control.name, benchmark))
                 if compared:
-                    rows.append((f"{arm}: {name} - {name}-control", *both))
-        if arm != first_arm:
-            last = [name for name in names if name in first_names and not name.endswith("-control")][-1]
+                    rows.append((f"{arm}: {name} - {control.name}", *both))
+        student = [model.name for model in steps(measured) if model.name in first_names]
+        if arm != first_arm and student:
+            last = student[-1]
             both = (_accuracies(runs, last, benchmark), _accuracies(records[first_arm], last, benchmark))
-            rows.append((f"{last}: {arm} - {first_arm}", *both))
+            if len(both[0]) == len(both[1]):
+                rows.append((f"{last}: {arm} - {first_arm}", *both))
     return rows

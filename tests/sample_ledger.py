@@ -15,6 +15,7 @@ from components.core.records import (
     ContaminationMatch,
     Demonstration,
     JudgedSample,
+    ModelEntry,
     PreferencePair,
     Problem,
     ProblemResult,
@@ -109,6 +110,29 @@ def _record(stage: str, task: str, seconds: float, **fields: Any) -> StageRecord
     return StageRecord(stage=stage, task=task, started_at="2026-11-22T03:00:00+00:00", seconds=seconds, **fields)
 
 
+ENTRIES = {
+    "M0": ModelEntry(id="M0", role="base", stage="base_model"),
+    "M1": ModelEntry(id="M1", role="sft", parent="M0", stage="sft", rows=2236),
+}
+
+
+def entry(name: str) -> ModelEntry:
+    """Entry of a model of the Orca-Math loop: M0, M1, then by the round that makes it."""
+    if name in ENTRIES:
+        return ENTRIES[name]
+    number, control = int(name.removesuffix("-control")[1:]), name.endswith("-control")
+    return ModelEntry(
+        id=name,
+        role="control" if control else "preference",
+        parent=f"M{number - 1}",
+        stage="preference_tuning",
+        round=number - 1,
+        arm="control" if control else "preference",
+        rows=2400,
+        control_of=f"M{number}" if control else "",
+    )
+
+
 def _examples(rows: Sequence[msgspec.Struct]) -> list[dict[str, Any]]:
     return [msgspec.to_builtins(row) for row in rows]
 
@@ -186,7 +210,7 @@ def data_records(rng: random.Random, extra_text: str = "") -> list[StageRecord]:
             examples={"seed": _examples(seeds)},
         ),
         _record("seeds", "benchmarks", 0.5, rows_in=700, rows_kept=700),
-        _record("base_model", "base model", 61.0, rows_in=12000, rows_kept=12000, curves=_curve(rng, 60, 4.0, 0.9)),
+        _record("base_model", "base model", 61.0, rows_in=12000, rows_kept=12000, curves=_curve(rng, 60, 4.0, 0.9), models=[entry("M0")]),
         *(
             StageRecord(
                 stage="synthesis",
@@ -288,11 +312,20 @@ def round_records(number: int, rng: random.Random) -> list[StageRecord]:
     new = f"M{number + 1}"
     preference = {"rewards__margins": (0.0, 1.9), "rewards__accuracies": (0.5, 0.83), "chosen_tokens": (25.0, 26.5)}
     return [
-        _record("sampling", f"sampling M{number}", 27.0, rows_in=1500, rows_kept=6000, options={"n": 4, "temperature": 0.7, "top_p": 0.95}),
+        _record(
+            "sampling",
+            f"sampling M{number}",
+            27.0,
+            round=number,
+            rows_in=1500,
+            rows_kept=6000,
+            options={"n": 4, "temperature": 0.7, "top_p": 0.95},
+        ),
         _record(
             "judging",
             f"judging M{number}",
             3.1,
+            round=number,
             rows_in=6000,
             rows_kept=6000,
             usage=Usage(requests=41, prompt_tokens=9000, completion_tokens=2100),
@@ -312,6 +345,7 @@ def round_records(number: int, rng: random.Random) -> list[StageRecord]:
             "preferences",
             f"preferences M{number}",
             0.8,
+            round=number,
             rows_in=6000,
             rows_kept=2400,
             counts={"pairs": 2400, "synthetic_pairs": 310, "synthetic_share": 310 / 2400, "desirable": 4100, "undesirable": 3400},
@@ -321,6 +355,8 @@ def round_records(number: int, rng: random.Random) -> list[StageRecord]:
             "preference_tuning",
             f"tuning {new} preference",
             41.0,
+            round=number,
+            models=[entry(new)],
             rows_in=2400,
             rows_kept=2400,
             options={"beta": 0.3, "learning_rate": 0.001},
@@ -332,6 +368,8 @@ def round_records(number: int, rng: random.Random) -> list[StageRecord]:
             "preference_tuning",
             f"tuning {new} control",
             36.0,
+            round=number,
+            models=[entry(f"{new}-control")],
             rows_in=2400,
             rows_kept=2400,
             options={"method": "dpo", "beta": 0.3},
@@ -370,6 +408,7 @@ def sample_ledger(
             rows_kept=2236,
             curves=_curve(rng, 140, 1.4, 0.35),
             options={"epochs": 1, "learning_rate": 0.0015},
+            models=[entry("M1")],
         )
     )
     names = ["M0", "M1"]

@@ -10,7 +10,7 @@ import msgspec
 
 from components.core.errors import ParameterError, StoreError
 from components.core.model_files import INFO, hand_on
-from components.core.records import Demonstration, Problem, normalise_question, problem_id, read_records, write_records
+from components.core.records import Demonstration, ModelEntry, Problem, normalise_question, problem_id, read_records, write_records
 from components.core.stage import StageRun
 from components.core.store import fetched
 from components.student.chat import Chat
@@ -51,6 +51,7 @@ def run(benchmarks: str, options: StudentOptions, stage: StageRun, *, start: str
     info = save_student(output, model, tokenizer, name=NAME, base_model=origin, chat_format=chat_format)
     write_records(corpus, rows)
     stage.counts["parameters"] = info.parameters
+    stage.models.append(ModelEntry(id=NAME, role="base", stage="base_model", rows=stage.rows_kept, parameters=info.parameters))
     hand_on(Path(output))
     stage.lineage.update(model=msgspec.to_builtins(info))
 

@@ -84,9 +84,9 @@ def _kept_rows(demonstrations: Sequence[Path], removed: dict[str, str], stage: S
         for row in read_records(path, Demonstration):
             stage.rows_in += 1
             if row.id in kept:
-                stage.drop("duplicate")
+                stage.drop("duplicate", row=row)
             elif row.problem_id in removed:
-                stage.drop(f"contaminated_{removed[row.problem_id]}")
+                stage.drop(f"contaminated_{removed[row.problem_id]}", row=row)
             else:
                 kept[row.id] = row
     return kept

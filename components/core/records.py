@@ -212,10 +212,44 @@ class Usage(Record, frozen=True, kw_only=True):
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
+class ModelEntry(Record, frozen=True, kw_only=True):
+    """A model of a run, as the stage that makes it enters it in the ledger; scores refer to it by its id.
+
+    Reports, comparisons and cards know a model by this entry alone: its name says nothing.
+    """
+
+    id: str
+    """Unique in the run, and the name under which people see it: ``M1``, ``M2-control``, ``champion``."""
+    role: str
+    """What the model is for.
+
+    ``base`` (before any training of this run), ``sft``, ``preference`` and ``rung`` (one size or one amount of data of a ladder) are steps
+    of the student; ``control`` is trained beside a step to compare with it; ``champion`` comes from an earlier run; ``verifier``,
+    ``generator`` and ``judge`` help. A further role is taken for a step of the student.
+    """
+    parent: str = ""
+    """Id of the model that it was trained from; empty for none of this run."""
+    stage: str = ""
+    """Stage that made it."""
+    round: int = 0
+    """Practice round that made it, 1-based; 0 for none."""
+    arm: str = ""
+    """Arm of that round."""
+    rows: int = 0
+    """Rows that it was trained on, in one epoch."""
+    parameters: int = 0
+    """Its size; 0 where the stage does not know it."""
+    control_of: str = ""
+    """Of a control: id of the model that it is to be compared with."""
+    same_as: str = ""
+    """Id of the model that this one is, unchanged, where its training was left out."""
+
+
 class Score(Record, frozen=True, kw_only=True):
     """Accuracy of one model on one benchmark (or one slice of it)."""
 
     model: str
+    """Id of the model's :class:`ModelEntry`."""
     benchmark: str
     n: int
     pass_at_1: float
@@ -247,7 +281,10 @@ class StageRecord(Record, frozen=True, kw_only=True):
     task: str
     """Name of this task within the run, for example ``sampling M1`` or ``sft``."""
     shard: str = "0/1"
+    round: int = 0
+    """Practice round that the task belongs to, 1-based; 0 for none."""
     status: str = "succeeded"
+    """``succeeded``, ``failed``, or ``running``: of a task that has not ended, or was killed."""
     started_at: str
     """UTC, ISO 8601."""
     seconds: float
@@ -266,11 +303,17 @@ class StageRecord(Record, frozen=True, kw_only=True):
     """Prompt name to version."""
     curves: list[dict[str, float]] = []
     """Training log: one dict per logging step."""
+    models: list[ModelEntry] = []
+    """Models that the task made, or brought in from outside of the run."""
     scores: list[Score] = []
     examples: dict[str, list[dict[str, Any]]] = {}
     """A few rows for people to read, by kind."""
     lineage: dict[str, Any] = {}
     """Facts for the lineage card: seed files and licences, base model, digests."""
+    output: str = ""
+    """URI of the task's main output."""
+    dropped_rows: str = ""
+    """File with the rows that the task dropped, below the home of all runs; empty where it dropped none, or does not keep them."""
 
 
 R = TypeVar("R", bound=msgspec.Struct)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from components.core.records import Problem, ProblemResult, Score
-from components.evaluation.statistics import majority_at_n, mean, pass_at_n, pass_ratio, sizes, wilson_interval
+from components.stats.pools import majority_at_n, pass_at_n, pass_ratio, sizes
+from components.stats.proportions import mean, wilson_interval
 
 
 def benchmark_name(problem: Problem) -> str:

@@ -10,18 +10,20 @@ import msgspec
 
 from components.core.answers import canonical, is_correct
 from components.core.errors import EmptyOutputError
-from components.core.records import Problem, ProblemResult, Record, digest_of, read_records, row_id, write_records
+from components.core.records import ModelEntry, Problem, ProblemResult, Record, digest_of, read_records, row_id, write_records
 from components.core.stage import StageRun
 from components.evaluation.options import EvaluationOptions
 from components.evaluation.scoring import benchmark_name, score
-from components.evaluation.statistics import mean
+from components.stats.proportions import mean
 from components.student.chunks import discard_chunks, run_in_chunks
-from components.student.load import read_info, version_uri
+from components.student.load import ModelInfo, read_info, version_uri
 from components.student.sampler import sample_seed
 
 if TYPE_CHECKING:
     from components.student.engines import Engine
 
+CHAMPION = "champion"
+"""Id of the champion among the models of a run."""
 FREE = ("batch_size", "workers", "threads", "device", "majority_shuffles")
 """Options that do not change what is generated: a task restarted with others continues."""
 
@@ -39,7 +41,7 @@ class Outcome(Record, frozen=True, kw_only=True):
 
 def run(
     model: str, benchmarks: str, options: EvaluationOptions, stage: StageRun, *, name: str, checkpoints: str, seed: int, output: str
-) -> None:
+) -> ModelInfo:
     """Evaluate one model.
 
     Args:
@@ -47,10 +49,13 @@ def run(
         benchmarks: Problem rows with answers; a benchmark is a source, its dev split a benchmark of its own.
         options: The stage's options.
         stage: Gets scores, counts and progress.
-        name: Name under which the model is reported (``M1``).
+        name: Id of the model in the ledger (``M1``), to which its scores refer.
         checkpoints: Store URI for finished chunks.
         seed: Of the samples: the same for every model, so that models are compared on equal luck.
         output: Where to write ProblemResult rows.
+
+    Returns:
+        What the model's folder says about it.
 
     Raises:
         EmptyOutputError: There is no benchmark problem with an answer.
@@ -62,12 +67,14 @@ def run(
     problems = list(read_records(benchmarks, Problem))
     stage.rows_in = len(problems)
     answered = [problem for problem in problems if problem.answer is not None]
-    if len(answered) < len(problems):
-        stage.drop("no_answer", len(problems) - len(answered))
+    for problem in problems:
+        if problem.answer is None:
+            stage.drop("no_answer", row=problem)
     if not answered:
         raise EmptyOutputError("evaluation: there is no benchmark problem with an answer", "see the counts of the seeds stage")
     settings = {key: value for key, value in msgspec.to_builtins(options).items() if key not in FREE}
-    key = row_id("evaluation", read_info(folder).digest, digest_of(benchmarks), settings, name, seed)
+    info = read_info(folder)
+    key = row_id("evaluation", info.digest, digest_of(benchmarks), settings, name, seed)
     # Pooled splits first, then long questions: chunks are alike, and memory runs out at once or not at all.
     answered.sort(key=lambda problem: (_pool(problem, options) == 0, -len(problem.question), problem.id, problem.source))
     engine: Engine | None = None
@@ -94,6 +101,7 @@ def run(
     stage.counts["resumed_problems"] = resumed
     write_records(output, [outcome.result for outcome in outcomes])
     discard_chunks(checkpoints, key)
+    return info
 
 
 def run_champion(
@@ -115,7 +123,8 @@ def run_champion(
         write_records(output, [])
         return
     model = f"{version_uri(models, champion)}/model"
-    run(model, benchmarks, options, stage, name="champion", checkpoints=checkpoints, seed=seed, output=output)
+    info = run(model, benchmarks, options, stage, name=CHAMPION, checkpoints=checkpoints, seed=seed, output=output)
+    stage.models.append(ModelEntry(id=CHAMPION, role="champion", parameters=info.parameters))
 
 
 def _pool(problem: Problem, options: EvaluationOptions) -> int:

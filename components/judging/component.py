@@ -43,7 +43,9 @@ def judge(
     from components.teacher.options import TeacherOptions
 
     kept = {"judged": judged.path}
-    with stage_run("judging", judged, task=f"judging M{round}", shard=shard, options=options, outputs=kept, records=records) as stage:
+    with stage_run(
+        "judging", judged, task=f"judging M{round}", shard=shard, round_number=round, options=options, outputs=kept, records=records
+    ) as stage:
         endpoint, parsed = parse_options(TeacherOptions, teacher, "judge_teacher"), parse_options(JudgingOptions, options, "judging")
         run(Path(samples.path), Path(train.path), Path(judged.path), endpoint, parsed, responses, stage)
     return stage.reference

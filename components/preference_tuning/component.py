@@ -44,7 +44,9 @@ def tune(
     from components.preference_tuning.options import TuningOptions
     from components.preference_tuning.stage import run
 
-    with stage_run("preference_tuning", tuned, task=f"tuning M{round + 1} {arm}", options=options, records=records) as stage:
+    with stage_run(
+        "preference_tuning", tuned, task=f"tuning M{round + 1} {arm}", round_number=round, options=options, records=records
+    ) as stage:
         parsed = parse_options(TuningOptions, options, "preference_tuning")
         paths = [item.path for item in (model, sft_model or model, pairs, labelled)]
         run(*paths, parsed, stage, checkpoints=checkpoints, round_number=round, arm=arm, seed=seed, output=tuned.path)

@@ -23,6 +23,7 @@ class Material:
         rows: Rows of one epoch.
         dropped: Rows left out, by reason.
         counts: Figures for the record.
+        too_long: The rows that ``prompt_too_long`` counts.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Material:
     rows: int
     dropped: dict[str, int]
     counts: dict[str, float]
+    too_long: Sequence[PreferencePair | LabelledResponse] = ()
 
 
 def kto_weights(desirable: int, undesirable: int, given_desirable: float = 0.0, given_undesirable: float = 0.0) -> tuple[float, float]:
@@ -75,15 +77,16 @@ def pair_material(chat: Chat, pairs: Sequence[PreferencePair], options: Training
         "chosen_tokens": _mean([len(chosen[index].completion) for index in kept]),
         "rejected_tokens": _mean([len(rejected[index].completion) for index in kept]),
     }
-    dropped = {"prompt_too_long": len(pairs) - len(kept)} if len(kept) < len(pairs) else {}
+    too_long = [pair for index, pair in enumerate(pairs) if not (chosen[index].completion and rejected[index].completion)]
+    dropped = {"prompt_too_long": len(too_long)} if too_long else {}
     if not preference:
-        return Material("sft", sft_columns([chosen[index] for index in order]), len(kept), dropped, counts)
+        return Material("sft", sft_columns([chosen[index] for index in order]), len(kept), dropped, counts, too_long)
     columns: dict[str, list[Any]] = {
         "prompt_ids": [chosen[index].prompt for index in order],
         "chosen_ids": [chosen[index].completion for index in order],
         "rejected_ids": [rejected[index].completion for index in order],
     }
-    return Material("dpo", columns, len(kept), dropped, counts)
+    return Material("dpo", columns, len(kept), dropped, counts, too_long)
 
 
 def labelled_material(
@@ -113,10 +116,11 @@ def labelled_material(
         "chosen_tokens": _mean([len(rows[index].completion) for index in desirable]),
         "rejected_tokens": _mean([len(rows[index].completion) for index in undesirable]),
     }
-    dropped = {"prompt_too_long": len(labelled) - len(fits)} if len(fits) < len(labelled) else {}
+    too_long = [labelled[index] for index in range(len(rows)) if not rows[index].completion]
+    dropped = {"prompt_too_long": len(too_long)} if too_long else {}
     if method == "sft":
         order = [desirable[place] for place in _epochs([len(rows[index]) for index in desirable], options, seed)]
-        return Material("sft", sft_columns([rows[index] for index in order]), len(desirable), dropped, counts)
+        return Material("sft", sft_columns([rows[index] for index in order]), len(desirable), dropped, counts, too_long)
     order = []
     for epoch in range(options.epochs):
         # Not grouped by length: KTO estimates its KL term from mismatched rows of the same batch.
@@ -124,10 +128,10 @@ def labelled_material(
         random.Random(f"labelled {seed} {epoch}").shuffle(shuffled)
         order += shuffled
     if preference:
-        return Material("kto", _kto_columns(rows, labelled, order, options.batch_size), len(fits), dropped, counts)
+        return Material("kto", _kto_columns(rows, labelled, order, options.batch_size), len(fits), dropped, counts, too_long)
     positives = [index for index in order if labelled[index].label]
     repeated = [positives[place % len(positives)] for place in range(len(order))] if positives else []
-    return Material("sft", sft_columns([rows[index] for index in repeated]), len(desirable), dropped, counts)
+    return Material("sft", sft_columns([rows[index] for index in repeated]), len(desirable), dropped, counts, too_long)
 
 
 def _kto_columns(rows: Sequence[Encoded], labelled: Sequence[LabelledResponse], order: list[int], batch_size: int) -> dict[str, list[Any]]:

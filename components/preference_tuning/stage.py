@@ -10,7 +10,7 @@ import msgspec
 
 from components.core.errors import ParameterError
 from components.core.model_files import hand_on, pass_on
-from components.core.records import LabelledResponse, PreferencePair, digest_of, read_records, row_id
+from components.core.records import LabelledResponse, ModelEntry, PreferencePair, digest_of, read_records, row_id
 from components.core.stage import StageRun
 from components.preference_tuning.data import Material, kto_weights, labelled_material, pair_material
 from components.preference_tuning.options import TuningOptions
@@ -63,11 +63,22 @@ def run(
         raise ParameterError("arm", arm, "preference or control")
     source = pairs if options.method == "dpo" else labelled
     parent = read_info(model)
+    entry = ModelEntry(
+        id=model_id(round_number, arm),
+        role=arm,
+        parent=parent.name,
+        stage="preference_tuning",
+        round=round_number,
+        arm=arm,
+        parameters=parent.parameters,
+        control_of=model_id(round_number, "preference") if arm == "control" else "",
+    )
     material = _material(model, source, options, stage, arm, seed)
     if material is None:
         pass_on(Path(model), Path(output))
         print(f"{stage.task}: practice round {round_number} is left out: {stage.left_out}; {parent.name} is handed on as it is", flush=True)
         stage.counts["control"] = float(arm == "control")
+        stage.models.append(msgspec.structs.replace(entry, same_as=parent.name))
         stage.lineage.update(model=msgspec.to_builtins(parent), arm=arm, method=options.method)
         return
     settings = settings_of(options)
@@ -80,7 +91,7 @@ def run(
         columns=material.columns,
         learning_rate=rate,
         seed=seed,
-        name=f"M{round_number + 1}" + ("-control" if arm == "control" else ""),
+        name=entry.id,
         config=_config(material, options, stage),
         facts={"stage": "preference_tuning", "arm": arm, "method": options.method, "round": round_number, "rows": material.rows},
         reference=sft_model if options.reference == "sft" else None,
@@ -92,7 +103,18 @@ def run(
     hand_on(Path(output))
     work.discard()
     stage.counts["control"] = float(arm == "control")
+    stage.models.append(msgspec.structs.replace(entry, rows=material.rows))
     stage.lineage.update(model=msgspec.to_builtins(info), arm=arm, method=options.method, learning_rate=rate)
+
+
+def model_id(round_number: int, arm: str) -> str:
+    """Id of the model that an arm of a round makes.
+
+    Args:
+        round_number: 1-based; the first round starts from M1.
+        arm: One of :data:`ARMS`.
+    """
+    return f"M{round_number + 1}" + ("-control" if arm == "control" else "")
 
 
 def planned_steps(rows: int, options: TuningOptions) -> int:
@@ -114,8 +136,8 @@ def _material(model: str, source: str, options: TuningOptions, stage: StageRun, 
         material = pair_material(chat, pairs, options, preference=preference, seed=seed)
     else:
         material = labelled_material(chat, labelled, options, method=options.method, preference=preference, seed=seed)
-    for reason, count in material.dropped.items():
-        stage.drop(reason, count)
+    for row in material.too_long:
+        stage.drop("prompt_too_long", row=row)
     stage.counts.update(material.counts)
     stage.left_out = _why_left_out(material, options, stage.rows_in)
     if stage.left_out:

@@ -41,7 +41,7 @@ def build_preferences(
     from components.preferences.options import PreferenceOptions
     from components.preferences.stage import run
 
-    with stage_run("preferences", pairs, task=f"preferences M{round}", options=options, records=records) as stage:
+    with stage_run("preferences", pairs, task=f"preferences M{round}", round_number=round, options=options, records=records) as stage:
         parsed, files = parse_options(PreferenceOptions, options, "preferences"), [Path(item.path) for item in judged]
         run(files, Path(train.path), Path(pairs.path), Path(labelled.path), parsed, stage, seed=seed + round)
     return stage.reference

@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from components.core.errors import InputError
 from components.core.records import Demonstration, JudgedSample, LabelledResponse, PreferencePair, read_records, row_id, write_records
@@ -56,12 +57,12 @@ def run(
     kept = []
     for problem in problems:
         if not problem.positives:
-            stage.drop("no_positive")
+            stage.drop("no_positive", row=_told(problem))
             continue
         if not problem.negatives:
             lent = lend_negatives(problem, lenders, options.synthetic_negatives, seed)
             if not lent:
-                stage.drop("no_negative")
+                stage.drop("no_negative", row=_told(problem))
                 continue
             problem = Candidates(problem.problem_id, problem.question, problem.positives, lent)
         kept.append(problem)
@@ -82,6 +83,12 @@ def run(
             for response in getattr(problem, side):
                 counts[f"{side}_{response.origin}"] = counts.get(f"{side}_{response.origin}", 0) + 1
     stage.counts.update(counts)
+
+
+def _told(problem: Candidates) -> dict[str, Any]:
+    """A problem with its responses, for people to read."""
+    texts = {side: [response.text for response in getattr(problem, side)] for side in ("positives", "negatives")}
+    return {"problem_id": problem.problem_id, "question": problem.question, **texts}
 
 
 def _gather(

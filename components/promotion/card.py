@@ -11,6 +11,7 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 
 from components.core.errors import InputError
+from components.core.ledger import Ledger
 from components.core.records import Record, Score, StageRecord, Usage
 from components.core.redaction import redact
 from components.promotion.records import Decision
@@ -32,7 +33,9 @@ class Card(Record, frozen=True, kw_only=True):
 
     schema: str = "tutorloop.card/1"
     name: str
-    """Name of the model within its run, for example ``M3``."""
+    """Id of the model within its run, for example ``M3``."""
+    role: str = ""
+    """What it is for: ``preference``, ``sft``, ``verifier``, ..."""
     model: dict[str, Any]
     """What the model folder says about itself: parent, base model, digests, training."""
     finished_at: str
@@ -76,14 +79,12 @@ def build_card(model: Path, records: Sequence[StageRecord], decision: Decision, 
     Raises:
         InputError: The model folder's description is malformed.
     """
-    rows: dict[str, Rows] = {}
-    for record in records:
-        before = rows.get(record.task, Rows())
-        dropped = {name: before.dropped.get(name, 0) + record.dropped.get(name, 0) for name in {**before.dropped, **record.dropped}}
-        rows[record.task] = Rows(rows_in=before.rows_in + record.rows_in, rows_kept=before.rows_kept + record.rows_kept, dropped=dropped)
+    ledger = Ledger(records)
+    models = {model.name: model for model in ledger.models}
     seeds = _sources(records, "seeds")
     card = Card(
         name=decision.candidate,
+        role=models[decision.candidate].role if decision.candidate in models else "",
         model=_model_info(model),
         finished_at=max((record.started_at for record in records), default=""),
         pipeline_digest=pipeline_digest,
@@ -92,15 +93,15 @@ def build_card(model: Path, records: Sequence[StageRecord], decision: Decision, 
         licences=sorted({licence for source in seeds for licence in source.get("licences", [])}),
         prompts={name: version for record in records for name, version in sorted(record.prompts.items())},
         teacher=sorted({str(record.lineage["teacher"]) for record in records if "teacher" in record.lineage}),
-        usage=sum((record.usage for record in records if record.usage is not None), Usage()),
-        seconds=round(sum(record.seconds for record in records), 1),
-        rows=rows,
-        contamination={name: value for record in records if record.stage == "contamination" for name, value in record.counts.items()},
-        scores=list({(score.model, score.benchmark): score for record in records for score in record.scores}.values()),
+        usage=ledger.usage(),
+        seconds=round(ledger.seconds, 1),
+        rows={task.name: Rows(rows_in=task.rows_in, rows_kept=task.rows_kept, dropped=task.dropped) for task in ledger.tasks},
+        contamination={name: value for task in ledger.of_stage("contamination") for name, value in task.counts.items()},
+        scores=[score for model in ledger.models for score in model.benchmarks.values()],
         decision=decision,
-        options={record.task: record.options for record in records if record.options},
-        left_out={record.task: record.left_out for record in records if record.left_out},
-        lineage={record.task: record.lineage for record in records if record.lineage and record.stage != "seeds"},
+        options={task.name: task.options for task in ledger.tasks if task.options},
+        left_out={task.name: task.left_out for task in ledger.tasks if task.left_out},
+        lineage={task.name: task.lineage for task in ledger.tasks if task.lineage and task.stage != "seeds"},
     )
     return msgspec.convert(redact(msgspec.to_builtins(card)), Card)
 

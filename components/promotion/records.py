@@ -9,7 +9,9 @@ class PairedComparison(Record, frozen=True, kw_only=True):
     """Two models on the same development problems."""
 
     opponent: str
-    """``M0`` or the version name of the champion."""
+    """Id of the base model, or the version name of the champion."""
+    role: str = "base"
+    """``base`` or ``champion``."""
     n: int
     candidate_accuracy: float
     opponent_accuracy: float

@@ -10,6 +10,7 @@ import msgspec
 
 from components.core import telemetry
 from components.core.errors import InputError
+from components.core.ledger import Ledger, steps
 from components.core.model_files import whole
 from components.core.records import ProblemResult, StageRecord, read_records
 from components.core.stage import StageRun
@@ -49,7 +50,7 @@ def compare(
     Args:
         ledger: JSON Lines of StageRecord rows.
         results: ProblemResult rows of the candidate.
-        base_results: Those of the base model M0.
+        base_results: Those of the base model.
         champion_results: Those of the champion; an empty file when there is none.
         champion: Version name of the champion; empty when there is none.
         options: The rule.
@@ -64,16 +65,16 @@ def compare(
         raise InputError("holds no results of the candidate", results, hint="run the evaluation again")
     records = list(read_records(ledger, StageRecord))
     mine = dev_outcomes(rows)
-    base = dev_outcomes(read_records(base_results, ProblemResult))
+    base_rows = list(read_records(base_results, ProblemResult))
+    base_id = base_rows[0].model if base_rows else next((model.name for model in steps(Ledger(records).models)), "")
     rival = dev_outcomes(read_records(champion_results, ProblemResult)) if champion else {}
-    made = decide(rows[0].model, mine, base, champion, rival, records, options)
+    made = decide(rows[0].model, base_id, mine, dev_outcomes(base_rows), champion, rival, records, options)
     stage.rows_in, stage.rows_kept = len(rows), len(mine)
     if len(rows) > len(mine):
         stage.drop("not_a_development_problem", len(rows) - len(mine))
     stage.counts["promoted"] = float(made.promoted)
     for comparison in made.comparisons:
-        name = "base" if comparison.opponent == "M0" else "champion"
-        stage.counts.update({f"gain_over_{name}": comparison.gain, f"p_value_{name}": comparison.p_value})
+        stage.counts.update({f"gain_over_{comparison.role}": comparison.gain, f"p_value_{comparison.role}": comparison.p_value})
     decision.parent.mkdir(parents=True, exist_ok=True)
     decision.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     print(f"{'promoted' if made.promoted else 'not promoted'}: {made.reason}", flush=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.core.records import StageRecord
-from components.report.statistics import Difference
+from components.core.ledger import Ledger
 from components.report.summary import Summary
+from components.stats.differences import Difference
 
 FEW = 3
 """So many benchmarks are shown one by one; of more, only the main one."""
@@ -18,11 +18,11 @@ ROWS = {"seeds": "seeds", "problems": "synthesis", "demonstrations": "contaminat
 """What is counted, and the stage whose tasks kept it."""
 
 
-def headline_figures(records: Sequence[StageRecord], summary: Summary) -> dict[str, float]:
+def headline_figures(ledger: Ledger, summary: Summary) -> dict[str, float]:
     """The figures of a run.
 
     Args:
-        records: The ledger.
+        ledger: Of the run.
         summary: Of the same ledger.
 
     Returns:
@@ -35,11 +35,11 @@ def headline_figures(records: Sequence[StageRecord], summary: Summary) -> dict[s
         for model in summary.models:
             if name in model.benchmarks:
                 figures[f"accuracy % {model.name}{'' if name == main else f' on {name}'}"] = _percent(model.benchmarks[name].pass_at_1)
-    figures |= {"cost, $": round(summary.usage.usd, 2), "hours of all tasks": round(sum(row.seconds for row in records) / 3600, 2)}
+    figures |= {"cost, $": round(summary.usage.usd, 2), "hours of all tasks": round(ledger.seconds / 3600, 2)}
     figures |= _gain("gain over the base", [change for change in summary.growth if change.benchmark == main])
     figures |= _gain("gain over the control", [change for change in summary.controls if change.benchmark == main])
     for what, stage in ROWS.items():
-        kept = [row.rows_kept for row in records if row.stage == stage and row.task != "benchmarks"]
+        kept = [task.rows_kept for task in ledger.of_stage(stage) if task.name != "benchmarks"]
         if kept:
             figures[f"rows: {what}"] = float(sum(kept))
     usage = summary.usage

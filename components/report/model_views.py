@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from components.core.ledger import OTHER, ModelSummary, is_dev, steps
 from components.core.records import Score
 from components.report.charts import Mark, Series, interval_bars, lines
-from components.report.statistics import Difference, difference, is_dev
-from components.report.summary import ModelSummary, arm
-from components.report.tasks import model_round
 from components.report.verdict import control_reading
-from components.report.wording import NBSP, gain_interval, integer, interval, percent, points
+from components.report.wording import NBSP, gain_interval, integer, interval, percent, points, words
+from components.stats.differences import Difference, difference
 
 RAMP = 4
-"""Shades of the loop's models in the style sheet: M0 to M4 and later."""
+"""Shades of the student's steps in the style sheet: the base model has the first, the fifth step and later ones the last."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,10 @@ class Figure:
     note: str = ""
 
 
-def style_of(name: str) -> str:
-    """CSS class that colours a model wherever it appears."""
-    number = model_round(name)
-    if number is None:
-        return "other"
-    return "control" if name.endswith("-control") else f"m{min(number, RAMP)}"
+def styles(models: Sequence[ModelSummary]) -> dict[str, str]:
+    """Name of each model to the CSS class that colours it wherever it appears."""
+    student = {model.name: f"m{min(place, RAMP)}" for place, model in enumerate(steps(models))}
+    return {model.name: "control" if model.role == "control" else student.get(model.name, "other") for model in models}
 
 
 def what_it_is(model: ModelSummary, method: str) -> str:
@@ -45,16 +42,35 @@ def what_it_is(model: ModelSummary, method: str) -> str:
         model: The model.
         method: Loss of preference tuning, ``dpo`` for example; empty when unknown.
     """
-    number = model_round(model.name) or 0
     if model.same_as:
-        return f"{model.same_as} unchanged: practice round {number - 1} was left out"
+        return f"{model.same_as} unchanged: practice round {model.round} was left out"
     tuned = f"{method.upper()} on" if method else "preference tuning on"
-    return {
+    known = {
         "base": "base model, before any training here",
         "sft": "after supervised tuning on the teacher's solutions",
-        "preference": f"after practice round {number - 1}: {tuned} right and wrong answers of M{number - 1}",
-        "control": f"matched control of M{number}: same start, same right answers, as many steps, no preference term",
-    }.get(model.role, "compared for reference")
+        "preference": f"after practice round {model.round}: {tuned} right and wrong answers of {model.parent}",
+        "control": f"matched control of {model.control_of}: same start, same right answers, as many steps, no preference term",
+        "champion": "champion of an earlier run",
+        OTHER: "compared for reference",
+    }
+    rows = f" on {integer(model.rows)} rows" if model.rows else ""
+    origin = f", trained from {model.parent}{rows}" if model.parent else f", trained{rows}" if rows else ""
+    return known.get(model.role, f"{words(model.role)}{origin}")
+
+
+def unmeasured(models: Sequence[ModelSummary], key: str | None, method: str) -> list[dict[str, str]]:
+    """Models that the table of the main benchmark does not show: a verifier for example, or one whose evaluation is missing.
+
+    Args:
+        models: Of the run.
+        key: The main benchmark; None when there is none.
+        method: Loss of preference tuning.
+    """
+    return [
+        {"name": model.name, "style": styles(models)[model.name], "what": what_it_is(model, method)}
+        for model in models
+        if key not in model.benchmarks
+    ]
 
 
 def test_keys(models: Sequence[ModelSummary], main: str | None) -> list[str]:
@@ -73,29 +89,26 @@ def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str,
     """Card of one benchmark: chart, and a table of models with intervals and changes."""
     shown = [model for model in models if key in model.benchmarks]
     scores = {model.name: model.benchmarks[key] for model in shown}
-    controls = {model_round(model.name): model.name for model in shown if model.role == "control"}
-    groups = [model for model in shown if model.role != "control"]
-    loop = [model.name for model in arm(shown)]
-    series = [Series("Loop", "m3", marks=[_mark(scores[model.name]) for model in groups])]
+    colours = styles(models)
+    controls = {model.control_of: model.name for model in shown if model.control_of in scores}
+    groups = [model for model in shown if model.control_of not in scores]
+    series = [Series("Loop", "m3", marks=[_mark(scores[model.name], colours) for model in groups])]
     if controls:
-        paired = [controls.get(model_round(model.name)) for model in groups]
-        series.append(Series("Matched control", "control", marks=[_mark(scores[name]) if name else Mark(None) for name in paired]))
+        paired = [controls.get(model.name) for model in groups]
+        series.append(Series("Matched control", "control", marks=[_mark(scores[name], colours) if name else Mark(None) for name in paired]))
     rows = []
     for model in shown:
         score = scores[model.name]
-        before = loop[loop.index(model.name) - 1] if model.name in loop[1:] else None
-        if model.role == "control":
-            before = f"M{(model_round(model.name) or 1) - 1}"
-        change = difference(score, scores[before]) if before in scores and not model.same_as else None
+        change = difference(score, scores[model.parent]) if model.parent in scores and not model.same_as else None
         rows.append(
             {
                 "name": model.name,
-                "style": style_of(model.name),
+                "style": colours[model.name],
                 "what": what_it_is(model, method),
                 "accuracy": percent(score.pass_at_1),
                 "interval": interval(score.low, score.high),
                 "change": points(change.gain) if change else "",
-                "since": before if change else "",
+                "since": model.parent if change else "",
                 "clear": change.clear if change else False,
                 "tokens": score.mean_tokens,
             }
@@ -111,9 +124,9 @@ def accuracy(models: Sequence[ModelSummary], key: str, method: str) -> dict[str,
     }
 
 
-def _mark(score: Score) -> Mark:
+def _mark(score: Score, colours: Mapping[str, str]) -> Mark:
     text = f"{score.model}: {percent(score.pass_at_1)}, 95{NBSP}% interval {interval(score.low, score.high)}, {score.n} problems"
-    return Mark(score.pass_at_1, score.low, score.high, text, style_of(score.model))
+    return Mark(score.pass_at_1, score.low, score.high, text, colours[score.model])
 
 
 def controls_table(differences: Sequence[Difference]) -> list[dict[str, Any]]:
@@ -144,11 +157,11 @@ def _curve_models(models: Sequence[ModelSummary], key: str) -> list[ModelSummary
 
 
 def _curves(models: Sequence[ModelSummary], key: str, points_of: Callable[[Score], dict[str, float]]) -> list[Series]:
-    found = []
+    found, colours = [], styles(models)
     for model in _curve_models(models, key):
         values = sorted((int(n), value) for n, value in points_of(model.benchmarks[key]).items())
         if len(values) > 1:
-            found.append(Series(model.name, style_of(model.name), points=[(float(n), value) for n, value in values]))
+            found.append(Series(model.name, colours[model.name], points=[(float(n), value) for n, value in values]))
     return found
 
 
@@ -182,7 +195,7 @@ def sampling(models: Sequence[ModelSummary], key: str) -> dict[str, Any] | None:
         table.append(
             {
                 "name": model.name,
-                "style": style_of(model.name),
+                "style": styles(models)[model.name],
                 "greedy": _cell(score.pass_at_1),
                 "ratio": _cell(score.pass_ratio_at_n),
                 "pass": _cell(score.pass_at_n.get(str(score.samples))),
@@ -198,17 +211,17 @@ def _cell(share: float | None) -> str:
 
 def slices(models: Sequence[ModelSummary], key: str) -> dict[str, Any] | None:
     """Card of one benchmark cut by number of steps and by source; None when it cannot be cut in at least two."""
-    shown = _curve_models(models, key)
-    steps = _slice_names(shown, key, lambda score: score.by_steps)
+    shown, colours = _curve_models(models, key), styles(models)
+    by_steps = _slice_names(shown, key, lambda score: score.by_steps)
     sources = _slice_names(shown, key, lambda score: score.by_source)
-    steps.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0))
-    numbers = [name for name in steps if name.isdigit()]
+    by_steps.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0))
+    numbers = [name for name in by_steps if name.isdigit()]
     figure = None
     if len(numbers) > 1:
         series = [
             Series(
                 model.name,
-                style_of(model.name),
+                colours[model.name],
                 points=[
                     (float(name), found["pass_at_1"]) for name in numbers if (found := model.benchmarks[key].by_steps.get(name)) is not None
                 ],
@@ -227,12 +240,12 @@ def slices(models: Sequence[ModelSummary], key: str) -> dict[str, Any] | None:
         )
         figure = Figure(svg, "Greedy accuracy by steps, %", [(one.style, one.name) for one in series])
     tables = []
-    for title, names, part in (("steps", steps, "by_steps"), ("source", sources, "by_source")):
+    for title, names, part in (("steps", by_steps, "by_steps"), ("source", sources, "by_source")):
         if len(names) > 1:
             tables.append(
                 {
                     "title": title,
-                    "models": [(model.name, style_of(model.name)) for model in shown],
+                    "models": [(model.name, colours[model.name]) for model in shown],
                     "rows": [_slice_row(shown, key, part, name) for name in names],
                 }
             )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.core.records import StageRecord
-from components.report.model_views import accuracy, benchmark_keys, controls_table, sampling, slices, test_keys
+from components.core.ledger import Ledger, steps
+from components.report.model_views import accuracy, benchmark_keys, controls_table, sampling, slices, test_keys, unmeasured
 from components.report.rounds import rounds_left_out
 from components.report.run_views import (
     counts,
@@ -24,8 +24,7 @@ from components.report.run_views import (
     timing,
     training,
 )
-from components.report.summary import Summary, arm, summarise_models
-from components.report.tasks import examples, group_tasks
+from components.report.summary import Summary
 from components.report.wording import gain_interval, integer, number, percent, points
 
 EXAMPLES = 4
@@ -54,44 +53,47 @@ def environment() -> Environment:
     return jinja
 
 
-def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[str, Any] | None) -> str:
+def render(ledger: Ledger, summary: Summary, decision: Mapping[str, Any] | None) -> str:
     """Write the page.
 
     Args:
-        records: The ledger.
+        ledger: Of the run.
         summary: The figures made from it.
         decision: The promotion decision as JSON; None when there is none.
 
     Returns:
         HTML that loads nothing, runs no script and is the same for the same input.
     """
-    tasks = group_tasks(records)
-    models = summarise_models(records)
+    tasks, models = ledger.tasks, ledger.models
     keys = benchmark_keys(models, summary.main_benchmark)
     tests = test_keys(models, summary.main_benchmark)
     tuned = [task for task in tasks if task.stage == "preference_tuning"]
     method = next((str(task.lineage["method"]) for task in tuned if "method" in task.lineage), "")
-    final = [record for record in records if record.stage == "evaluation" and record.scores and record.scores[0].model == _final(summary)]
-    shown = {kind: examples(final if kind.startswith("result_") else records, kind, EXAMPLES) for kind in EXAMPLE_KINDS}
+    final = _final(summary)
+    shown = {
+        kind: ledger.examples(kind, EXAMPLES, **({"stage": "evaluation", "model": final} if kind.startswith("result_") else {}))
+        for kind in EXAMPLE_KINDS
+    }
     context = {
         "css": Markup(_template("report.css")),
         "verdict": summary.verdict,
-        "facts": facts(records, summary.usage),
+        "facts": facts(ledger),
         "tiles": tiles(summary, decision),
         "benchmarks": [accuracy(models, key, method) for key in keys],
         "duels": controls_table([change for change in summary.controls if change.benchmark == summary.main_benchmark]),
         "controls": controls_table([change for change in summary.controls if change.benchmark != summary.main_benchmark]),
-        "rounds_left_out": rounds_left_out(records),
+        "rounds_left_out": rounds_left_out(models),
+        "unmeasured": unmeasured(models, summary.main_benchmark, method),
         "sampling": [card for key in tests if (card := sampling(models, key))],
         "slices": [card for key in tests if (card := slices(models, key))],
-        "training": training(tasks),
+        "training": training(ledger),
         "flow": flow(tasks),
         "preferences": counts(tasks, "preferences"),
         "judging": counts(tasks, "judging"),
         "contamination": counts(tasks, "contamination", lambda name: "_tests_" not in name),
         "tuned": counts(tasks, "preference_tuning"),
         "checked": any(task.stage == "contamination" for task in tasks),
-        "matches": examples([record for record in records if record.stage == "contamination"], "match", MATCHES),
+        "matches": ledger.examples("match", MATCHES, stage="contamination"),
         "examples": shown,
         "pairs": [{**pair, **pair_texts(_clip(pair["chosen"]), _clip(pair["rejected"]))} for pair in shown["pair"]],
         "teacher": teacher(tasks, summary.usage),
@@ -106,8 +108,8 @@ def render(records: Sequence[StageRecord], summary: Summary, decision: Mapping[s
 
 
 def _final(summary: Summary) -> str:
-    loop = arm(summary.models)
-    return loop[-1].name if loop else ""
+    measured = [model for model in steps(summary.models) if model.benchmarks]
+    return measured[-1].name if measured else "none"
 
 
 EXAMPLE_KINDS = ("seed", "problem", "suggestion", "demonstration", "right", "wrong", "pair", "result_right", "result_wrong")
@@ -116,10 +118,14 @@ EXAMPLE_KINDS = ("seed", "problem", "suggestion", "demonstration", "right", "wro
 def tiles(summary: Summary, decision: Mapping[str, Any] | None) -> list[dict[str, str]]:
     """The three or four figures that a reader wants first."""
     cards = []
-    loop = [model for model in arm(summary.models) if summary.main_benchmark in model.benchmarks]
-    if loop and summary.main_benchmark:
-        last = loop[-1].benchmarks[summary.main_benchmark]
-        before = f"{loop[0].name}: {percent(loop[0].benchmarks[summary.main_benchmark].pass_at_1)}" if len(loop) > 1 else f"n = {last.n}"
+    student = [model for model in steps(summary.models) if summary.main_benchmark in model.benchmarks]
+    if student and summary.main_benchmark:
+        last = student[-1].benchmarks[summary.main_benchmark]
+        before = (
+            f"{student[0].name}: {percent(student[0].benchmarks[summary.main_benchmark].pass_at_1)}"
+            if len(student) > 1
+            else f"n = {last.n}"
+        )
         cards.append({"label": f"{last.model} on {summary.main_benchmark}", "value": percent(last.pass_at_1), "note": before, "tone": ""})
     main = [change for change in summary.growth if change.benchmark == summary.main_benchmark]
     if main:

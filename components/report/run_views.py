@@ -7,23 +7,24 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from components.core.records import StageRecord, Usage
+from components.core.ledger import SUCCEEDED, Ledger, Task
+from components.core.records import Usage
 from components.core.redaction import redact
 from components.report.charts import Series, lines
-from components.report.model_views import Figure, style_of
-from components.report.tasks import Task, model_round
+from components.report.model_views import Figure, styles
 from components.report.wording import dollars, duration, integer, listing, number, percent, words
 
 SHARES = {"share", "precision", "recall", "rate", "ratio", "accuracy", "agrees"}
 """A count with one of these in its name is shown as per cent."""
 
 
-def facts(records: Sequence[StageRecord], usage: Usage) -> list[str]:
+def facts(ledger: Ledger) -> list[str]:
     """The line under the title: when, how much, how long, what it cost."""
-    if not records:
+    if not ledger.records:
         return []
-    started = min(datetime.datetime.fromisoformat(record.started_at) for record in records)
-    line = [f"{started.day} {started:%B %Y}", f"{len(records)} tasks", f"{duration(sum(record.seconds for record in records))} of work"]
+    started = min(datetime.datetime.fromisoformat(record.started_at) for record in ledger.records)
+    line = [f"{started.day} {started:%B %Y}", f"{len(ledger.records)} tasks", f"{duration(ledger.seconds)} of work"]
+    usage = ledger.usage()
     if usage.requests or usage.cache_hits:
         line.append(f"{integer(usage.requests)} teacher requests for {dollars(usage.usd)}")
     return line
@@ -33,7 +34,7 @@ def flow(tasks: Iterable[Task]) -> dict[str, Any]:
     """Rows in, kept and dropped by task and reason; tasks that handed on what they got are only named."""
     table, unchanged = [], []
     for task in tasks:
-        if not task.dropped and task.rows_kept == task.rows_in:
+        if not task.dropped and task.rows_kept == task.rows_in and task.status == SUCCEEDED:
             unchanged += [task.name] if task.rows_in else []
             continue
         dropped = sum(task.dropped.values())
@@ -41,6 +42,7 @@ def flow(tasks: Iterable[Task]) -> dict[str, Any]:
         table.append(
             {
                 "task": task.name,
+                "status": "" if task.status == SUCCEEDED else task.status,
                 "shards": task.shards,
                 "rows_in": integer(task.rows_in),
                 "kept": integer(task.rows_kept),
@@ -72,7 +74,11 @@ def teacher(tasks: Iterable[Task], total: Usage) -> dict[str, Any] | None:
         return None
     hits = total.cache_hits / max(total.cache_hits + total.requests, 1)
     return {
-        "rows": [_usage_row(task.name, task.usage) for task in asked if task.usage],
+        "rows": [
+            _usage_row(task.name if task.status == SUCCEEDED else f"{task.name} ({task.status})", task.usage)
+            for task in asked
+            if task.usage
+        ],
         "total": _usage_row("together", total),
         "hits": percent(hits, 0),
         "retries": integer(total.retries),
@@ -103,27 +109,26 @@ def timing(tasks: Sequence[Task]) -> dict[str, Any]:
     }
 
 
-def training(tasks: Iterable[Task]) -> list[dict[str, Any]]:
-    """Training curves: loss of the supervised stages; loss, rewards and response length of preference tuning and its control."""
-    trained = [task for task in tasks if task.curves]
+def training(ledger: Ledger) -> list[dict[str, Any]]:
+    """Training curves: loss of the supervised stages; loss, rewards and response length of preference tuning and its control.
+
+    Curves of other stages, such as a verifier's training, come after these, a group a stage.
+    """
+    trained, colours = [task for task in ledger.tasks if task.curves], styles(ledger.models)
     supervised = [
         figure
         for stage, name in (("base_model", "Base model: loss"), ("sft", "Supervised tuning: loss"))
-        if (figure := _family([task for task in trained if task.stage == stage], name, "", FAMILIES[0][2])) is not None
+        if (figure := _family([task for task in trained if task.stage == stage], name, "", FAMILIES[0][2], colours)) is not None
     ]
     tuned = [task for task in trained if task.stage == "preference_tuning"]
-    preference = [figure for caption, note, wanted in FAMILIES if (figure := _family(tuned, caption, note, wanted)) is not None]
+    preference = [figure for caption, note, wanted in FAMILIES if (figure := _family(tuned, caption, note, wanted, colours)) is not None]
     groups = [("Supervised training", supervised), ("Preference tuning and its matched control", preference)]
+    further = dict.fromkeys(task.stage for task in trained if task.stage not in ("base_model", "sft", "preference_tuning"))
+    for stage in further:
+        curves = [task for task in trained if task.stage == stage]
+        found = [_family(curves, caption, note, wanted, colours) for caption, note, wanted in FAMILIES]
+        groups.append((f"Training: {words(stage)}", [figure for figure in found if figure is not None]))
     return [{"title": title, "figures": figures} for title, figures in groups if figures]
-
-
-def model_made(task: Task) -> str:
-    """Name of the model that a training task makes."""
-    words_of_name = task.name.split()
-    names = [word for word in words_of_name if model_round(word) is not None]
-    if not names:
-        return {"base_model": "M0", "sft": "M1"}.get(task.stage, task.name)
-    return f"{names[-1]}-control" if "control" in words_of_name else names[-1]
 
 
 FAMILIES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
@@ -139,16 +144,17 @@ FAMILIES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 """Charts of the training log: caption, note and the keys of the log that belong to it."""
 
 
-def _family(tasks: Sequence[Task], caption: str, note: str, wanted: Callable[[str], bool]) -> Figure | None:
+def _family(tasks: Sequence[Task], caption: str, note: str, wanted: Callable[[str], bool], colours: Mapping[str, str]) -> Figure | None:
     series = []
     for task in tasks:
         keys = sorted({key for row in task.curves for key in row if wanted(key)})
         for index, key in enumerate(keys):
             points = [(float(row.get("step", at)), row[key]) for at, row in enumerate(task.curves, start=1) if key in row]
             if len(points) > 1:
-                model = model_made(task)
+                # A task that failed has made no model.
+                model = task.models[0].id if task.models else task.name
                 name = model if len(keys) == 1 else f"{model}, {words(key)}"
-                series.append(Series(name, f"{style_of(model)} dash{index}", points=points, smooth=True))
+                series.append(Series(name, f"{colours.get(model, 'other')} dash{index}", points=points, smooth=True))
     if not series:
         return None
     return Figure(lines(caption, series, x_title="step"), caption, [(one.style, one.name) for one in series], note)

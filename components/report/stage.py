@@ -9,16 +9,19 @@ from typing import Any
 import msgspec
 
 from components.core.errors import InputError
+from components.core.ledger import Ledger
 from components.core.records import StageRecord, read_records
 from components.core.redaction import redact
 from components.core.whole_files import write_whole
 from components.report.figures import headline_figures
 from components.report.page import render
 from components.report.summary import Summary, summarise
-from components.report.verdict import judge_run
+from components.report.verdict import judge_run, of_unfinished
 
 
-def run(ledger: Path, decision: Path | None, html: Path, summary: Path, changed: Mapping[str, Any] | None = None) -> Summary:
+def run(
+    ledger: Path, decision: Path | None, html: Path, summary: Path, changed: Mapping[str, Any] | None = None, unfinished: str = ""
+) -> Summary:
     """Write page and summary.
 
     Args:
@@ -27,6 +30,7 @@ def run(ledger: Path, decision: Path | None, html: Path, summary: Path, changed:
         html: Where the page goes.
         summary: Where the JSON summary goes.
         changed: What the run does differently from its profile (:func:`components.report.changes.changes`); None for nothing.
+        unfinished: Why the run did not come to its end; empty for one that did.
 
     Returns:
         The summary.
@@ -34,12 +38,13 @@ def run(ledger: Path, decision: Path | None, html: Path, summary: Path, changed:
     Raises:
         InputError: Ledger or decision is missing or malformed.
     """
-    records = list(read_records(ledger, StageRecord))
+    read = Ledger(read_records(ledger, StageRecord))
     judged = _read_decision(decision) if decision is not None else None
-    made = summarise(records, judged, judge_run(records, judged))
-    made = msgspec.structs.replace(made, figures=headline_figures(records, made), changed=redact(dict(changed or {})))
+    verdict = judge_run(read, judged)
+    made = summarise(read, judged, of_unfinished(verdict, redact(unfinished)) if unfinished else verdict)
+    made = msgspec.structs.replace(made, figures=headline_figures(read, made), changed=redact(dict(changed or {})))
     write_whole(summary, msgspec.json.format(msgspec.json.encode(made), indent=1))
-    write_whole(html, render(records, made, judged).encode())
+    write_whole(html, render(read, made, judged).encode())
     return made
 
 

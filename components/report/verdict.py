@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.core.records import Score, StageRecord
+from components.core.ledger import Ledger, ModelSummary, is_dev, steps
+from components.core.records import Score
 from components.report.rounds import rounds_left_out
-from components.report.statistics import Difference, is_dev
-from components.report.summary import (
-    ModelSummary,
-    Verdict,
-    arm,
-    contamination_counts,
-    control_differences,
-    growth,
-    main_benchmark,
-    summarise_models,
-)
-from components.report.tasks import model_round
+from components.report.summary import Verdict, contamination_counts, control_differences, growth, main_benchmark
 from components.report.wording import gain_interval, integer, interval, listing, percent, points
+from components.stats.differences import Difference
 
 
-def judge_run(records: Sequence[StageRecord], decision: Mapping[str, Any] | None) -> Verdict:
+def judge_run(ledger: Ledger, decision: Mapping[str, Any] | None) -> Verdict:
     """Say what the run shows.
 
     Args:
-        records: The ledger.
+        ledger: Of the run.
         decision: The promotion decision as JSON; None when there is none.
 
     Returns:
         A headline and the sentences that belong under it, the most important first.
     """
-    models = summarise_models(records)
+    models = ledger.models
     key = main_benchmark(models)
     changes = growth(models)
     main = next((change for change in changes if change.benchmark == key), None)
@@ -42,11 +32,22 @@ def judge_run(records: Sequence[StageRecord], decision: Mapping[str, Any] | None
     else:
         headline, tone = _headline(main)
         sentences = [_growth_sentence(main, models, key), *_elsewhere(changes, key), *_control_sentences(models, key)]
-    sentences += [round_.sentence for round_ in rounds_left_out(records)]
-    sentences += _contamination_sentence(records)
+    sentences += [round_.sentence for round_ in rounds_left_out(models)]
+    sentences += _contamination_sentence(ledger)
     if decision is not None:
         sentences.append(f"{'Promoted' if decision.get('promoted') else 'Not promoted'}: {decision.get('reason', '')}".rstrip(": "))
     return Verdict(headline=headline, tone=tone, sentences=sentences)
+
+
+def of_unfinished(verdict: Verdict, reason: str) -> Verdict:
+    """What a run shows that did not come to its end.
+
+    Args:
+        verdict: What its tasks show until then.
+        reason: Why it ended.
+    """
+    scope = "The page shows what its tasks did until then, and what they cost. Tasks that it took over from earlier runs are not shown."
+    return Verdict(headline="The run did not finish.", tone="bad", sentences=[reason, scope, verdict.headline, *verdict.sentences])
 
 
 def control_reading(change: Difference) -> str:
@@ -87,13 +88,19 @@ def _solved(score: Score) -> str:
 
 
 def _growth_sentence(change: Difference, models: Sequence[ModelSummary], key: str) -> str:
-    scores = [model.benchmarks[key] for model in arm(models) if key in model.benchmarks]
-    text = f"{_solved(scores[-1])}; the base model {change.second} solved {integer(change.second_accuracy * scores[0].n)}. "
+    measured = {model.name: model for model in steps(models) if key in model.benchmarks}
+    first, last = measured[change.second], measured[change.first]
+    start = f"the base model {first.name}" if first.role == "base" else first.name
+    text = f"{_solved(last.benchmarks[key])}; {start} solved {integer(change.second_accuracy * first.benchmarks[key].n)}. "
     text += f"That is {points(change.gain)} points, with a 95{chr(160)}% interval of {gain_interval(change.low, change.high)}"
     text += ": more than chance explains." if change.clear else ", which includes zero: chance alone could explain it."
-    if len(scores) > 2:
-        steps = [(after.pass_at_1 - before.pass_at_1, before.model, after.model) for before, after in itertools.pairwise(scores)]
-        largest = max(steps)
+    taken = [
+        (model.benchmarks[key].pass_at_1 - measured[model.parent].benchmarks[key].pass_at_1, model.parent, model.name)
+        for model in measured.values()
+        if model.parent in measured and not model.same_as
+    ]
+    if len(taken) > 1:
+        largest = max(taken)
         if largest[0] > 0:
             text += f" The largest step was {largest[1]} to {largest[2]} ({points(largest[0])})."
     return text
@@ -138,13 +145,14 @@ def _control_sentences(models: Sequence[ModelSummary], key: str) -> list[str]:
         for change in found[:-1]
     ]
     if earlier:
-        rounds = sorted({number - 1 for change in found[:-1] if (number := model_round(change.first)) is not None})
+        numbers = {model.name: model.round for model in models}
+        rounds = sorted({numbers[change.first] for change in found[:-1]})
         text += f" Earlier, in round {listing([str(number) for number in rounds])}: {'; '.join(earlier)}."
     return [text]
 
 
-def _contamination_sentence(records: Sequence[StageRecord]) -> list[str]:
-    figures = contamination_counts(records)
+def _contamination_sentence(ledger: Ledger) -> list[str]:
+    figures = contamination_counts(ledger)
     if not figures:
         return []
     removed = sum(count for name, count in figures.items() if name.startswith("dropped_contaminated"))

@@ -39,7 +39,9 @@ def sample(
     from components.sampling.options import SamplingOptions
     from components.sampling.stage import run
 
-    with stage_run("sampling", samples, task=f"sampling M{round}", shard=shard, options=options, records=records) as stage:
+    with stage_run(
+        "sampling", samples, task=f"sampling M{round}", shard=shard, round_number=round, options=options, records=records
+    ) as stage:
         parsed = parse_options(SamplingOptions, options, "sampling")
         run(model.path, train.path, parsed, stage, checkpoints=checkpoints, round_number=round, seed=seed, output=samples.path)
     return stage.reference

@@ -126,10 +126,10 @@ class _Collector:
             except FormatError as error:
                 if self._source.malformed == "fail":
                     raise row.error(str(error)) from error
-                self._stage.drop("malformed")
+                self._stage.drop("malformed", row=dict(row.data))
                 continue
             if claimed and claimed != self._split:
-                self._stage.drop("other_split")
+                self._stage.drop("other_split", row=problem)
                 continue
             yield problem
 

@@ -8,7 +8,7 @@ import msgspec
 
 from components.core.errors import EmptyOutputError
 from components.core.model_files import hand_on
-from components.core.records import Demonstration, digest_of, read_records, row_id
+from components.core.records import Demonstration, ModelEntry, digest_of, read_records, row_id
 from components.core.stage import StageRun
 from components.sft.options import SFTOptions
 from components.student.checkpoints import Checkpoints
@@ -17,6 +17,8 @@ from components.student.load import load_chat, read_info
 from components.student.rows import arrange, encode_rows, sft_columns
 from components.student.spread import settings_of
 from components.student.training import Fit, train
+
+NAME = "M1"
 
 
 def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, checkpoints: str, seed: int, output: str) -> None:
@@ -43,9 +45,12 @@ def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, che
     work = Checkpoints(checkpoints, row_id("sft", parent.digest, digest_of(train_rows), settings_of(options), seed))
     quiet()
     chat = load_chat(base)
-    encoded, counts = encode_rows(chat, [row.question for row in rows], [row.solution for row in rows], options.max_length)
-    if counts["too_long"]:
-        stage.drop("prompt_too_long", counts["too_long"])
+    questions, solutions = [row.question for row in rows], [row.solution for row in rows]
+    fitted, counts = encode_rows(chat, questions, solutions, options.max_length, keep_all=True)
+    for row, fit_in in zip(rows, fitted, strict=True):
+        if not fit_in.completion:
+            stage.drop("prompt_too_long", row=row)
+    encoded = [row for row in fitted if row.completion]
     stage.rows_kept = len(encoded)
     stage.require_rows("rows")
     stage.counts.update(cut=counts["cut"], mean_solution_tokens=sum(len(row.completion) for row in encoded) / len(encoded))
@@ -57,11 +62,12 @@ def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, che
         columns=sft_columns(ordered),
         learning_rate=options.learning_rate,
         seed=seed,
-        name="M1",
+        name=NAME,
         config={"packing": options.packing, "completion_only_loss": True},
         facts={"stage": "sft", "rows": len(encoded), "epochs": options.epochs},
     )
     info = train(base, fit, options, work, stage, output)
     hand_on(Path(output))
     work.discard()
+    stage.models.append(ModelEntry(id=NAME, role="sft", parent=parent.name, stage="sft", rows=len(encoded), parameters=info.parameters))
     stage.lineage.update(model=msgspec.to_builtins(info))

@@ -35,14 +35,21 @@ class Selection:
     Attributes:
         kept: Solution and its short answer.
         dropped: Reason for each that is not kept.
+        rejected: These solutions, in the same order.
         checked: Solutions compared with a gold answer.
         wrong: Those among them that did not reach it.
     """
 
     kept: list[tuple[Solution, str]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    rejected: list[Solution] = field(default_factory=list)
     checked: int = 0
     wrong: int = 0
+
+    def drop(self, reason: str, solution: Solution) -> None:
+        """Leave a solution out."""
+        self.dropped.append(reason)
+        self.rejected.append(solution)
 
 
 def select(problem: Problem, solutions: list[Solution], options: SolvingOptions) -> Selection:
@@ -60,11 +67,11 @@ def select(problem: Problem, solutions: list[Solution], options: SolvingOptions)
     for solution in solutions:
         answer = _stated_answer(solution.text)
         if not solution.complete or (options.max_solution_chars and len(solution.text) > options.max_solution_chars):
-            selection.dropped.append("too_long")
+            selection.drop("too_long", solution)
         elif answer is None:
-            selection.dropped.append("no_answer")
+            selection.drop("no_answer", solution)
         elif solution.text in texts:
-            selection.dropped.append("duplicate_solution")
+            selection.drop("duplicate_solution", solution)
         else:
             texts.add(solution.text)
             selection.kept.append((solution, answer))
@@ -98,7 +105,7 @@ def _compare_with_gold(problem: Problem, gold: str, selection: Selection, option
         if verdict or not options.gold_filter:
             kept.append((solution, answer))
         else:
-            selection.dropped.append("gold_undecided" if verdict is None else "not_gold")
+            selection.drop("gold_undecided" if verdict is None else "not_gold", solution)
     selection.kept = kept
 
 
@@ -116,10 +123,13 @@ def _vote(selection: Selection) -> None:
     if not ranking:
         return
     if len(ranking) == 2 and ranking[0][1] == ranking[1][1]:
-        selection.dropped += ["vote_tied"] * len(labels)
+        for solution, _ in selection.kept:
+            selection.drop("vote_tied", solution)
         selection.kept = []
         return
-    selection.dropped += ["outvoted"] * sum(label != ranking[0][0] for label in labels)
+    for (solution, _), label in zip(selection.kept, labels, strict=True):
+        if label != ranking[0][0]:
+            selection.drop("outvoted", solution)
     selection.kept = [pair for pair, label in zip(selection.kept, labels, strict=True) if label == ranking[0][0]]
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from components.core.answers import extract_answer
 from components.core.errors import BudgetError
@@ -69,7 +70,7 @@ def _distinct(file: Path, stage: StageRun) -> Iterator[Problem]:
     for row in read_records(file, Problem):
         stage.rows_in += 1
         if row.id in seen:
-            stage.drop("duplicate")
+            stage.drop("duplicate", row=row)
             continue
         seen.add(row.id)
         yield row
@@ -123,14 +124,23 @@ def _demonstrations(
                 stage.counts["problems_left"] = stage.counts.get("problems_left", 0) + 1
                 continue
             selection = select(row, [solution for item in given for solution in item], options)
-            for reason in [*selection.dropped, *("teacher_failed" for item in given if not item)]:
-                stage.drop(reason)
+            for reason, rejected in zip(selection.dropped, selection.rejected, strict=True):
+                stage.drop(reason, row=_told(row, rejected))
+            for solutions in given:
+                if not solutions:
+                    stage.drop("teacher_failed", row=_told(row))
             stage.counts["teacher_checked"] += selection.checked
             stage.counts["teacher_wrong"] += selection.wrong
             found = [demonstration(row, item.text, answer, teacher.model, version, item.sample) for item, answer in selection.kept]
         for item in found:
             stage.example("demonstration", item)
             yield item
+
+
+def _told(problem: Problem, solution: Solution | None = None) -> dict[str, Any]:
+    """A solution with its problem, for people to read."""
+    known = {"problem_id": problem.id, "question": problem.question, "answer": problem.answer}
+    return known if solution is None else {**known, "sample": solution.sample, "solution": solution.text}
 
 
 def has_gold_solution(problem: Problem) -> bool:

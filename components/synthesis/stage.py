@@ -57,8 +57,8 @@ def run(
     answers, stopped = asyncio.run(_converse(asked, rewritten, teacher, options, responses, stage)) if asked or rewritten else ([], None)
     new = without_duplicates([problem for written in answers for problem in written.problems], everything, stage)
     for written in answers:
-        for reason in written.dropped:
-            stage.drop(reason)
+        for reason, rejected in zip(written.dropped, written.rejected, strict=True):
+            stage.drop(reason, row=rejected)
         for suggestion in written.suggestions:
             stage.example("suggestion", suggestion)
     if stopped is None and len(answers) >= MIN_CONVERSATIONS and not new:
@@ -130,5 +130,5 @@ def without_duplicates(problems: list[Problem], seeds: list[Problem], stage: Sta
         if seen.add(problem.question):
             kept.append(problem)
         else:
-            stage.drop("duplicate")
+            stage.drop("duplicate", row=problem)
     return kept

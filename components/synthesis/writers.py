@@ -24,12 +24,19 @@ class Written:
     Attributes:
         problems: In the order in which they were written.
         dropped: One reason per problem (or reply) that was not kept.
+        rejected: What these were, in the same order: seed and text.
         suggestions: One dict per round of Suggester and Editor, for people to read.
     """
 
     problems: list[Problem] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    rejected: list[dict[str, str]] = field(default_factory=list)
     suggestions: list[dict[str, str | int | list[str]]] = field(default_factory=list)
+
+    def drop(self, reason: str, seed: Problem, text: str = "") -> None:
+        """Leave out what came of a seed."""
+        self.dropped.append(reason)
+        self.rejected.append({"seed": seed.id, "seed_question": seed.question, "text": text})
 
 
 @dataclass(frozen=True)
@@ -61,16 +68,17 @@ class Writer:
             reply = await ask_me_anything(self.teacher, seed.question, seed.answer or "", self.options.temperature)
             questions = parse_questions(reply)
             if not questions:
-                written.dropped.append("unparsable_reply")
-            written.dropped += ["over_limit"] * max(0, len(questions) - self.options.max_questions_per_seed)
+                written.drop("unparsable_reply", seed, reply)
+            for question in questions[self.options.max_questions_per_seed :]:
+                written.drop("over_limit", seed, question.question)
             for question in questions[: self.options.max_questions_per_seed]:
                 fault = question_fault(question.question) or await self._solvability_fault(question.question)
                 if fault:
-                    written.dropped.append(fault)
+                    written.drop(fault, seed, question.question)
                 else:
                     written.problems.append(self._problem(question.question, seed, seed, METHOD_ASK_ME_ANYTHING, ASK_ME_ANYTHING, 0))
         except ReplyError:
-            written.dropped.append("teacher_failed")
+            written.drop("teacher_failed", seed)
         return written
 
     async def rewrite(self, seed: Problem, written: Written) -> Written:
@@ -85,7 +93,7 @@ class Writer:
                 question = parse_problem(rewrite.problem)
                 fault = "unparsable_reply" if question is None else await self._rewrite_fault(question, current)
                 if question is None or fault:
-                    written.dropped.append(fault or "unparsable_reply")
+                    written.drop(fault or "unparsable_reply", seed, question or rewrite.problem)
                     break
                 written.suggestions.append(
                     {"round": number, "before": current.question, "suggestions": parse_suggestions(rewrite.suggestions), "after": question}
@@ -93,7 +101,7 @@ class Writer:
                 current = self._problem(question, seed, current, METHOD_SUGGESTER_EDITOR, EDITOR, number)
                 written.problems.append(current)
         except ReplyError:
-            written.dropped.append("teacher_failed")
+            written.drop("teacher_failed", seed)
         return written
 
     async def _rewrite_fault(self, question: str, before: Problem) -> str | None:

@@ -83,6 +83,7 @@ class Teacher:
         self._metrics = TeacherMetrics(task)
         self._secrets = environment_secrets()
         self._counts: Counter[str] = Counter()
+        self._task = task
         self._running: dict[str, asyncio.Task[Reply]] = {}
         self._hearing: asyncio.Task[None] | None = None
         self._heard_at = 0.0
@@ -97,6 +98,8 @@ class Teacher:
         store = await asyncio.to_thread(open_store, self._address)
         async with contextlib.AsyncExitStack() as stack:
             self._sender = Sender(self.options, self._metrics, self._note_unusable, sharers=lambda: self._claims.sharers)
+            if self._task is not None:
+                self._task.asking = lambda: self.usage
             stack.push_async_callback(self._sender.close)
             log = await asyncio.to_thread(open_log, store, CLAIMS)
             self._claims = Claims(log, self._writer, self._budget, self.options.teacher, lambda key: self._responses.known(key))

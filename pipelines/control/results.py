@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from components.core.ledger import SUCCEEDED
 from components.core.records import StageRecord, read_records
 from components.core.store import open_store
-from components.core.task_records import read_record
+from components.core.task_records import read_notes, read_record
 from pipelines import run_record
 
 FILES = {"html": "report.html", "summary": "report.json", "ledger": "ledger.jsonl", "decision": "decision.json", "card": "card.json"}
@@ -48,7 +49,9 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
     for name, file in FILES.items():
         store.upload(Path(results[name].path), file)
     rows = [*read_records(results["ledger"].path, StageRecord), *map(read_record, references)]
-    record = run_record.from_ledger(run_record.read(folder), rows)
+    # An attempt that failed is in no ledger, and was paid for.
+    failed = [row for row in read_notes(folder) if row.status != SUCCEEDED]
+    record = run_record.from_ledger(run_record.read(folder), [*rows, *failed])
     promotion = msgspec.json.decode(Path(results["decision"].path).read_bytes())
     summary = msgspec.json.decode(Path(results["summary"].path).read_bytes())
     figures: dict[str, Any] = summary["figures"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from components.core.last_words import last_words
+from components.core.records import Usage
+from components.core.stage import stage_run
 from components.core.store import open_store
 from pipelines import run_record
 from pipelines.run_record import RunRecord
@@ -151,6 +155,33 @@ def test_a_run_of_a_lost_log_is_explained_by_what_its_task_left(keepers: Keepers
     keepers.start()
     wait_until(lambda: keepers.status(workflow.run) == "failed", SECONDS)
     assert "no GPU is left" in run_record.read(keepers.folder(workflow.run)).error
+
+
+def test_the_record_of_a_run_that_fails_says_what_its_tasks_did_and_paid(keepers: Keepers, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = new()
+    keepers.begin(workflow.run)
+    monkeypatch.setenv("TUTORLOOP_RUN", workflow.run)
+
+    def task(name: str, requests: int, error: Exception | None) -> None:
+        artifact = SimpleNamespace(metadata={})
+        with contextlib.suppress(ValueError), stage_run(name, artifact, records=keepers.records) as stage:
+            stage.usage, stage.rows_in, stage.rows_kept = Usage(requests=requests, usd=requests / 10), 9, 7
+            stage.drop("duplicate", 2)
+            if error:
+                raise error
+
+    task("synthesis", 20, None)
+    task("solving", 4, ValueError("the model is gone"))
+    keepers.double.put(workflow.object())
+    fail(keepers, workflow)
+    keepers.start()
+    wait_until(lambda: keepers.status(workflow.run) == "failed", SECONDS)
+    record = run_record.read(keepers.folder(workflow.run))
+    assert (record.usage.requests, record.usage.usd) == (24, 2.4)
+    assert [(stage.task, stage.status, stage.rows_kept, stage.dropped) for stage in record.stages] == [
+        ("synthesis", "succeeded", 7, {"duplicate": 2}),
+        ("solving", "failed", 7, {"duplicate": 2}),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import os
@@ -53,6 +54,8 @@ def check_folder(folder: Path, secrets: dict[str, str]) -> int:
         if path.is_file() and not path.is_symlink():
             data = path.read_bytes()
             check(str(path), data + b" " + str(path).encode(), secrets)
+            if path.suffix == ".gz":
+                check(str(path), gzip.decompress(data), secrets)
             searched += len(data)
     return searched
 

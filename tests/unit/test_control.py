@@ -16,7 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.core.errors import InputError, ParameterError, StoreError, TutorLoopError
-from components.core.records import StageRecord
+from components.core.records import ModelEntry, StageRecord, Usage
+from components.core.stage import stage_run
 from components.core.task_records import keep_record
 from components.offline_teacher.background import start_background
 from components.report.changes import changes
@@ -253,6 +254,34 @@ def test_a_run_that_comes_to_its_last_task_succeeded(run_of: Path) -> None:
     assert record.seconds_by_stage == {"sft": 2.0, "promotion": 1.5}
     assert {path.name for path in (run_of / "r1").iterdir()} >= set(results.FILES.values())
     assert ended(run_of)["tutorloop_run_failed"] == 0
+
+
+def test_an_attempt_that_failed_was_paid_for(run_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in no ledger: its task was tried again and ended well."""
+    preflight.run(given(run_of))
+    monkeypatch.setenv("TUTORLOOP_RUN", "r1")
+    with contextlib.suppress(ValueError), stage_run("sft", Artifact("", ""), records=str(run_of)) as stage:
+        stage.usage, stage.rows_in = Usage(requests=7), 100
+        raise ValueError
+    results.keep(str(run_of), material(run_of / "made"))
+    record = run_record.read(run_of / "r1")
+    assert record.usage.requests == 7
+    assert [(row.task, row.status, row.rows_in) for row in record.stages] == [("sft", "succeeded", 3)]
+
+
+def test_the_record_of_a_run_that_fails_has_its_tasks_models_rows_and_cost(run_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preflight.run(given(run_of))
+    monkeypatch.setenv("TUTORLOOP_RUN", "r1")
+    for name, error in (("sft", None), ("judging", ValueError())):
+        with contextlib.suppress(ValueError), stage_run(name, Artifact("", ""), records=str(run_of)) as stage:
+            stage.usage = Usage(requests=2)
+            stage.models = [ModelEntry(id=name, role="sft")]
+            if error:
+                raise error
+    record = run_record.finish(run_of / "r1", succeeded=False, error="no more")
+    assert [(row.task, row.status) for row in record.stages] == [("sft", "succeeded"), ("judging", "failed")]
+    assert record.usage.requests == 4 and [model.name for model in record.models] == ["sft", "judging"]
+    assert run_record.read(run_of / "r1") == record
 
 
 def test_what_a_person_compares_says_what_the_run_changed(run_of: Path) -> None:

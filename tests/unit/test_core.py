@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from components.core.errors import BudgetError, EmptyOutputError, InputError, ParameterError, TeacherError, TutorLoopError
+from components.core import task_records
+from components.core.errors import BudgetError, EmptyOutputError, InputError, ParameterError, StoreError, TeacherError, TutorLoopError
 from components.core.last_words import LastWords
+from components.core.ledger import Ledger
 from components.core.options import Options, parse_options
 from components.core.progress import PREFIX
 from components.core.records import (
@@ -36,7 +38,8 @@ from components.core.records import (
     write_records,
 )
 from components.core.stage import StageRun, stage_run
-from components.core.task_records import read_record
+from components.core.task_records import read_notes, read_record
+from tests.waiting import wait_until
 
 
 class Artifact:
@@ -297,7 +300,8 @@ def test_a_task_that_fails_leaves_no_record_but_its_last_words(tmp_path: Path, m
     monkeypatch.setenv("TUTORLOOP_TEACHER_API_KEY", "sk-very-secret")
     with pytest.raises(SystemExit), stage_run("solving", Artifact(), shard="1/2", records=str(tmp_path)):
         raise InputError("sk-very-secret is no row", "rows.jsonl")
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")] == ["run-7/failures/solving-1-2.json"]
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("failures/*.json")] == ["run-7/failures/solving-1-2.json"]
+    assert not (tmp_path / "shared").exists()
     words = msgspec.json.decode((tmp_path / "run-7/failures/solving-1-2.json").read_bytes(), type=LastWords)
     assert (words.stage, words.task, words.shard, words.attempt) == ("solving", "solving", "1/2", 0)
     assert words.error.startswith("rows.jsonl: ") and "very-secret" not in words.error
@@ -311,6 +315,44 @@ def test_a_later_attempt_that_ends_well_takes_the_last_words_back(tmp_path: Path
             _ = 1 // (0 if fails else 1)
         words = msgspec.json.decode((tmp_path / "run-7/failures/judging-0-1.json").read_bytes(), type=LastWords)
         assert (words.error, words.attempt) == ("integer division or modulo by zero" if fails else "", int(attempt))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "succeeded"), (ValueError("no"), "failed"), (KeyboardInterrupt(), "failed"), (StoreError("away"), "running")],
+    ids=["well", "error", "interrupt", "store away"],
+)
+def test_a_task_notes_in_its_runs_folder_what_it_did_and_paid(
+    error: BaseException | None, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's count stands until the stage has its own: a task that is killed never comes to that. No store is waited for twice."""
+    monkeypatch.setenv("TUTORLOOP_RUN", "run-7")
+    monkeypatch.setattr(task_records, "NOTE_S", 0.05)
+    folder = tmp_path / "run-7"
+    with contextlib.suppress(SystemExit, ValueError, KeyboardInterrupt), stage_run("solving", Artifact(), records=str(tmp_path)) as stage:
+        stage.asking = lambda: Usage(requests=5, usd=0.5)
+        wait_until(lambda: read_notes(str(folder)), 10)
+        [note] = read_notes(str(folder))
+        assert (note.status, note.usage) == ("running", Usage(requests=5, usd=0.5))
+        stage.rows_kept = 3
+        if error is not None:
+            raise error
+    [note] = read_notes(str(folder))
+    assert (note.status, note.usage) == (status, Usage(requests=5, usd=0.5))
+    assert note.rows_kept == (0 if status == "running" else 3)
+
+
+def test_every_attempt_has_a_note_of_its_own_and_damaged_ones_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTORLOOP_RUN", "run-7")
+    for pid in (1, 2):
+        monkeypatch.setattr("os.getpid", lambda number=pid: number)
+        with contextlib.suppress(ZeroDivisionError), stage_run("judging", Artifact(), records=str(tmp_path)) as stage:
+            stage.usage = Usage(requests=pid)
+            _ = 1 // (pid - 1)
+    (tmp_path / "run-7" / "tasks" / "broken.json").write_text("{")
+    notes = read_notes(str(tmp_path / "run-7"))
+    assert sorted((note.status, note.usage.requests if note.usage else 0) for note in notes) == [("failed", 1), ("succeeded", 2)]
+    assert Ledger(notes).usage().requests == 3
 
 
 def test_a_task_that_is_in_no_ledger_leaves_no_record(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from components.sft.stage import run as fine_tune
 from components.student.load import read_info
 from components.teacher.options import TeacherOptions
 from pipelines import run_record, summary
+from tests.sample_ledger import entry
 from tests.unit.student_material import benchmark, demonstrations, make_model
 from tests.unit.test_report import Page
 
@@ -75,27 +76,34 @@ class Loop:
         """Address of the checkpoint store."""
         return str(self.folder / "checkpoints")
 
+    def __post_init__(self) -> None:
+        """M0 and M1 are there: their stages have entered them in the ledger."""
+        for stage, name in (("base_model", "M0"), ("sft", "M1")):
+            run = StageRun(stage)
+            run.models.append(entry(name))
+            self.records.append(run.record())
+
     def practise(self) -> None:
         """Sample, judge, build preferences, tune both arms."""
         train, judged, model = self.folder / "train.jsonl", [], str(self.models / "M1")
         for index in range(SHARDS):
             samples, verdicts = self.folder / f"samples{index}.jsonl", self.folder / f"judged{index}.jsonl"
-            stage = StageRun("sampling", "sampling M1", f"{index}/{SHARDS}")
+            stage = StageRun("sampling", "sampling M1", f"{index}/{SHARDS}", 1)
             options = parse_options(SamplingOptions, {**GENERATION, "n": SAMPLES, "temperature": 0.01}, "sampling")
             sample(
                 model, str(train), options, stage, checkpoints=self.work, round_number=1, seed=2, output=str(samples),
             )  # fmt: skip
             self.records.append(stage.record())
-            stage = StageRun("judging", "judging M1", f"{index}/{SHARDS}")
+            stage = StageRun("judging", "judging M1", f"{index}/{SHARDS}", 1)
             judge(samples, train, verdicts, TeacherOptions(), JudgingOptions(judge="rule_only"), str(self.folder / "responses"), stage)
             self.records.append(stage.record())
             judged.append(verdicts)
         parsed = parse_options(PreferenceOptions, self.preferences, "preferences")
-        stage = StageRun("preferences", "preferences M1")
+        stage = StageRun("preferences", "preferences M1", round_number=1)
         build_preferences(judged, train, self.folder / "pairs.jsonl", self.folder / "labelled.jsonl", parsed, stage, seed=3)
         self.records.append(stage.record())
         for arm, name in (("preference", "M2"), ("control", "M2-control")):
-            stage = StageRun("preference_tuning", f"tuning M2 {arm}")
+            stage = StageRun("preference_tuning", f"tuning M2 {arm}", round_number=1)
             tune(
                 model, model, str(self.folder / "pairs.jsonl"), str(self.folder / "labelled.jsonl"),
                 parse_options(TuningOptions, {"method": self.method, "learning_rates": [1e-3]}, "preference_tuning"), stage,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import subprocess
 import sys
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from components.core.errors import EmptyOutputError
 from components.core.options import parse_options
@@ -21,64 +18,9 @@ from components.core.store import open_store
 from components.evaluation.options import EvaluationOptions
 from components.evaluation.scoring import score
 from components.evaluation.stage import run, run_champion
-from components.evaluation.statistics import majority_at_n, majority_correct, pass_at_n, pass_ratio, sizes, wilson_interval
 from tests.unit.student_material import benchmark, make_model
 
 BASICS: dict[str, Any] = {"max_new_tokens": 12, "samples_per_problem": 3, "chunk_size": 8}
-
-
-@pytest.mark.parametrize(
-    ("right", "trials", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (1120, 1319, 0.8287, 0.8675), (0, 0, 0.0, 1.0)],
-)
-def test_wilson_interval(right: int, trials: int, low: float, high: float) -> None:
-    assert wilson_interval(right, trials) == pytest.approx((low, high), abs=1e-4)
-
-
-def test_wilson_interval_holds_the_share_exactly() -> None:
-    for trials in range(1, 60):
-        for right in range(trials + 1):
-            low, high = wilson_interval(right, trials)
-            assert 0 <= low <= right / trials <= high <= 1
-
-
-@given(st.integers(1, 7).flatmap(lambda pool: st.tuples(st.lists(st.booleans(), min_size=pool, max_size=pool), st.integers(1, pool))))
-def test_pass_at_n_is_the_mean_over_all_subsets(case: tuple[list[bool], int]) -> None:
-    samples, n = case
-    subsets = list(itertools.combinations(samples, n))
-    assert pass_at_n(sum(samples), len(samples), n) == pytest.approx(sum(any(subset) for subset in subsets) / len(subsets))
-
-
-@pytest.mark.parametrize("n", [0, 9])
-def test_pass_at_n_needs_n_within_the_pool(n: int) -> None:
-    with pytest.raises(ValueError, match="not within"):
-        pass_at_n(3, 8, n)
-
-
-@pytest.mark.parametrize(
-    ("answers", "correct", "expected"),
-    [
-        (["3", "4", "3"], [True, False, True], True),
-        (["3", "4", "4"], [True, False, False], False),
-        (["4", "3", None, None, None], [False, True, False, False, False], False),
-        (["3", "4"], [True, False], True),
-        ([None, None], [False, False], False),
-        ([], [], False),
-    ],
-)
-def test_majority(answers: list[str | None], correct: list[bool], expected: bool) -> None:
-    assert majority_correct(answers, correct) is expected
-
-
-def test_majority_of_one_is_the_pass_ratio_on_average() -> None:
-    pools = [(["3", "4", "5", "3"], [True, False, False, True])] * 50
-    assert majority_at_n(pools, 1, 40) == pytest.approx(0.5, abs=0.05)
-    assert majority_at_n(pools, 4, 1) == 1.0
-
-
-def test_sizes_and_pass_ratio() -> None:
-    assert [sizes(pool) for pool in (0, 1, 8, 20)] == [[], [1], [1, 2, 4, 8], [1, 2, 4, 8, 16, 20]]
-    assert pass_ratio([[True, False], [True, True]]) == 0.75
 
 
 def result(index: int, correct: bool, steps: int | None, pool: list[bool] = []) -> ProblemResult:  # noqa: B006

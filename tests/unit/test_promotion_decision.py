@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from components.core.errors import InputError, ParameterError
 from components.core.options import parse_options
 from components.core.records import write_records
 from components.core.stage import StageRun
-from components.promotion.decide import decide, dev_outcomes
+from components.promotion.decide import compare_paired, decide, dev_outcomes
 from components.promotion.options import PromotionOptions
-from components.promotion.paired import bootstrap_interval, compare_paired, mcnemar_p
 from components.promotion.records import Decision
 from components.promotion.stage import compare
 from tests.sample_ledger import results, sample_ledger, write_ledger
@@ -50,7 +46,7 @@ def outcomes(right: int, n: int = N, start: int = 0) -> dict[tuple[str, str], bo
     ],
 )  # fmt: skip
 def test_rule(mine, base, champion, champions, promoted, words) -> None:  # type: ignore[no-untyped-def]
-    decision = decide("M3", mine, base, champion, champions, CHECKED, PromotionOptions())
+    decision = decide("M3", "M0", mine, base, champion, champions, CHECKED, PromotionOptions())
     assert decision.promoted is promoted, decision.reason
     assert words in decision.reason
 
@@ -66,39 +62,29 @@ def test_rule(mine, base, champion, champions, promoted, words) -> None:  # type
     ],
 )
 def test_options_of_the_rule(options: PromotionOptions, champions: dict[tuple[str, str], bool], promoted: bool, words: str) -> None:
-    decision = decide("M3", outcomes(120), outcomes(60), "abc", champions, CHECKED, options)
+    decision = decide("M3", "M0", outcomes(120), outcomes(60), "abc", champions, CHECKED, options)
     assert decision.promoted is promoted, decision.reason
     assert words in decision.reason
 
 
+def test_base_model_and_candidate_are_called_by_their_ids() -> None:
+    decision = decide("7B x 480k", "7B", outcomes(120), outcomes(60), "", {}, CHECKED, PromotionOptions())
+    assert decision.candidate == "7B x 480k" and "the base model 7B 60" in decision.reason
+    assert [(one.opponent, one.role) for one in decision.comparisons] == [("7B", "base")]
+
+
 def test_gain_over_base_can_be_waived_but_never_below_base() -> None:
     waived = PromotionOptions(require_gain_over_base=False)
-    assert decide("M3", outcomes(62), outcomes(60), "abc", outcomes(20), CHECKED, waived).promoted
-    assert not decide("M3", outcomes(59), outcomes(60), "abc", outcomes(20), CHECKED, waived).promoted
+    assert decide("M3", "M0", outcomes(62), outcomes(60), "abc", outcomes(20), CHECKED, waived).promoted
+    assert not decide("M3", "M0", outcomes(59), outcomes(60), "abc", outcomes(20), CHECKED, waived).promoted
 
 
 def test_model_without_contamination_check_is_refused() -> None:
-    decision = decide("M3", outcomes(120), outcomes(60), "", {}, [], PromotionOptions())
+    decision = decide("M3", "M0", outcomes(120), outcomes(60), "", {}, [], PromotionOptions())
     assert not decision.promoted
     assert "no contamination check" in decision.reason
     unchecked = PromotionOptions(require_contamination_check=False)
-    assert decide("M3", outcomes(120), outcomes(60), "", {}, [], unchecked).promoted
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_exact_sign_test(first: int, second: int) -> None:
-    n, smaller = first + second, min(first, second)
-    tail = sum(math.comb(n, count) for count in range(smaller + 1)) / 2**n
-    assert mcnemar_p(first, second) == pytest.approx(min(1.0, 2 * tail) if n else 1.0)
-
-
-def test_bootstrap_interval_agrees_with_resampling_problem_by_problem() -> None:
-    import numpy as np
-
-    differences = np.array([1] * 40 + [-1] * 15 + [0] * 145)
-    drawn = np.random.default_rng(1).choice(differences, size=(20_000, len(differences))).mean(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    assert bootstrap_interval(40, 15, 200, 20_000) == pytest.approx((low, high), abs=0.006)
+    assert decide("M3", "M0", outcomes(120), outcomes(60), "", {}, [], unchecked).promoted
 
 
 def test_comparison_counts_and_is_repeatable() -> None:
@@ -144,7 +130,7 @@ def test_false_promotions_stay_within_alpha() -> None:
     promoted = 0
     for seed in range(60):
         rows = [dev_outcomes(results(name, "a", split="dev", n=100, seed=seed, skill=0.5)) for name in ("M3", "M0")]
-        promoted += decide("M3", rows[0], rows[1], "", {}, CHECKED, PromotionOptions(bootstrap_samples=100)).promoted
+        promoted += decide("M3", "M0", rows[0], rows[1], "", {}, CHECKED, PromotionOptions(bootstrap_samples=100)).promoted
     assert promoted <= 4
 
 

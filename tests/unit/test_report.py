@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -14,13 +13,13 @@ import msgspec
 import pytest
 
 from components.core.errors import InputError
+from components.core.ledger import Ledger
 from components.core.records import Score, StageRecord, Usage
 from components.report.changes import changes
 from components.report.stage import run
-from components.report.statistics import difference
 from components.report.summary import Summary
 from components.report.verdict import judge_run
-from tests.sample_ledger import sample_ledger, write_ledger
+from tests.sample_ledger import entry, sample_ledger, write_ledger
 
 DECISION = {
     "promoted": True,
@@ -84,7 +83,7 @@ def score(model: str, right: int, n: int = 300, benchmark: str = "set") -> Score
 
 
 def evaluated(**right: int) -> list[StageRecord]:
-    """A ledger of evaluations alone; ``M2_control`` stands for ``M2-control``."""
+    """A ledger of evaluations alone, with entries of the loop's models; ``M2_control`` stands for ``M2-control``."""
     names = {name: name.replace("_", "-") for name in right}
     return [
         StageRecord(
@@ -92,6 +91,7 @@ def evaluated(**right: int) -> list[StageRecord]:
             task=f"evaluation {names[name]}",
             started_at="2026-11-22T03:00:00+00:00",
             seconds=1.0,
+            models=[entry(names[name])] if name[0] == "M" else [],
             scores=[score(names[name], count)],
         )
         for name, count in right.items()
@@ -114,7 +114,7 @@ def evaluated(**right: int) -> list[StageRecord]:
     ],
 )
 def test_verdict_in_words(right: dict[str, int], tone: str, headline: str, found: str, missing: str) -> None:
-    verdict = judge_run(evaluated(**right), None)
+    verdict = judge_run(Ledger(evaluated(**right)), None)
     text = " ".join([verdict.headline, *verdict.sentences]).replace("\N{NO-BREAK SPACE}", " ")
     assert verdict.tone == tone
     assert headline in verdict.headline.replace("\N{NO-BREAK SPACE}", " ")
@@ -123,7 +123,7 @@ def test_verdict_in_words(right: dict[str, int], tone: str, headline: str, found
 
 
 def test_last_round_decides_about_preference_tuning_and_earlier_rounds_are_told() -> None:
-    verdict = judge_run(evaluated(M0=80, M1=120, M2=200, M2_control=150, M3=205, M3_control=204), None)
+    verdict = judge_run(Ledger(evaluated(M0=80, M1=120, M2=200, M2_control=150, M3=205, M3_control=204)), None)
     text = " ".join(verdict.sentences)
     assert "did not clearly beat" in text
     assert "M2 against its control +16.7" in text
@@ -137,7 +137,12 @@ def without_round(records: list[StageRecord], number: int) -> list[StageRecord]:
         f"tuning M{number + 1} preference": "dpo has no pair to learn from",
         f"tuning M{number + 1} control": "dpo has no pair to learn from",
     }
-    return [msgspec.structs.replace(row, left_out=told[row.task], curves=[]) if row.task in told else row for row in records]
+    return [_without(row, told[row.task], number) if row.task in told else row for row in records]
+
+
+def _without(row: StageRecord, reason: str, number: int) -> StageRecord:
+    models = [msgspec.structs.replace(model, same_as=f"M{number}") for model in row.models]
+    return msgspec.structs.replace(row, left_out=reason, curves=[], models=models)
 
 
 @pytest.mark.parametrize(("number", "other"), [(1, "M3"), (2, "M2")])
@@ -166,41 +171,12 @@ def test_of_a_round_that_was_left_out_nothing_is_claimed(tmp_path: Path, number:
 
 def test_pairs_that_lack_are_no_round_left_out_where_the_method_needs_none(tmp_path: Path) -> None:
     records = [
-        msgspec.structs.replace(row, left_out="" if row.stage == "preference_tuning" else row.left_out)
+        row if row.stage != "preference_tuning" else msgspec.structs.replace(row, left_out="", models=[entry(row.models[0].id)])
         for row in without_round(sample_ledger(n=30), 1)
     ]
     html, summary = make(tmp_path, records)
     assert "left-out" not in Page(html).ids and not any(model.same_as for model in summary.models)
     assert not any("left out" in sentence for sentence in summary.verdict.sentences)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "n1", "n2", "low", "high"),
-    [
-        # Newcombe 1998, table II, method 10, examples (a), (b), (e) and (g).
-        (56, 48, 70, 80, 0.0524, 0.3339),
-        (9, 3, 10, 10, 0.1705, 0.8090),
-        (5, 0, 56, 29, -0.0381, 0.1926),
-        (10, 0, 10, 10, 0.6075, 1.0000),
-    ],
-)
-def test_interval_of_a_difference(first: int, second: int, n1: int, n2: int, low: float, high: float) -> None:
-    change = difference(score("a", first, n1), score("b", second, n2))
-    assert change.low == pytest.approx(low, abs=5e-4)
-    assert change.high == pytest.approx(high, abs=5e-4)
-
-
-def test_interval_of_a_difference_on_the_same_problems() -> None:
-    """130 both, 40 the first only, 20 the second only, 110 neither: for so many problems close to the simple paired interval."""
-    one = msgspec.structs.replace(score("a", 170, 300), correct="1" * 130 + "1" * 40 + "0" * 20 + "0" * 110)
-    other = msgspec.structs.replace(score("b", 150, 300), correct="1" * 130 + "0" * 40 + "1" * 20 + "0" * 110)
-    change = difference(one, other)
-    error = math.sqrt(60 - 20**2 / 300) / 300
-    assert change.method == "paired"
-    assert change.low == pytest.approx(20 / 300 - 1.96 * error, abs=5e-3)
-    assert change.high == pytest.approx(20 / 300 + 1.96 * error, abs=5e-3)
-    unpaired = difference(score("a", 170, 300), score("b", 150, 300))
-    assert unpaired.method == "independent" and unpaired.low < change.low < change.high < unpaired.high
 
 
 SECTIONS = (
@@ -360,8 +336,6 @@ def test_same_ledger_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_shards_of_a_task_are_put_together() -> None:
-    from components.report.tasks import group_tasks
-
     def shard(index: int, rows: int, precision: float) -> StageRecord:
         return StageRecord(
             stage="judging", task="judging M1", shard=f"{index}/2", started_at="2026-11-22T03:00:00+00:00", seconds=2.0, rows_in=rows,
@@ -369,7 +343,7 @@ def test_shards_of_a_task_are_put_together() -> None:
             usage=Usage(requests=5, usd=0.5),
         )  # fmt: skip
 
-    [task] = group_tasks([shard(0, 100, 0.9), shard(1, 300, 0.5)])
+    [task] = Ledger([shard(0, 100, 0.9), shard(1, 300, 0.5)]).tasks
     assert (task.shards, task.seconds, task.rows_in, task.rows_kept, task.dropped) == (2, 4.0, 400, 398, {"empty": 2})
     assert task.counts == {"correct": 20, "pass_ratio": pytest.approx(0.6), "judge_n": 50}
     assert task.usage == Usage(requests=10, usd=1.0)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from components.core.errors import ParameterError
+from components.core.ledger import ModelSummary
 from components.core.records import Score
-from pipelines.run_record import ModelScores, RunRecord, StageSummary
-from pipelines.study import paired_interval, parse_arms, parse_seeds, run_study, table
+from pipelines.run_record import RunRecord
+from pipelines.study import parse_arms, parse_seeds, run_study, table
+from tests.sample_ledger import entry
 
 SMOKE = str(Path(__file__).parents[1] / "local" / "smoke.yaml")
 
@@ -20,7 +21,10 @@ def record(accuracies: dict[str, float]) -> RunRecord:
     models = []
     for name, value in accuracies.items():
         score = Score(model=name, benchmark="held-out", n=300, pass_at_1=value, low=value - 0.05, high=value + 0.05)
-        models.append(ModelScores(name=name, benchmarks={"held-out": score}))
+        known = entry(name)
+        models.append(
+            ModelSummary(name=name, role=known.role, round=known.round, control_of=known.control_of, benchmarks={"held-out": score})
+        )
     return RunRecord(id="r", profile="tiny", status="succeeded", started_at="2026-01-01T00:00:00+00:00", models=models)
 
 
@@ -41,17 +45,6 @@ def test_wrong_seeds_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
-def test_paired_interval_is_students_t_on_the_differences() -> None:
-    mean, low, high = paired_interval([0.5, 0.6, 0.7], [0.4, 0.55, 0.55])
-    assert mean == pytest.approx(0.1)
-    half = 4.302653 * 0.05 / math.sqrt(3)
-    assert (low, high) == pytest.approx((0.1 - half, 0.1 + half), abs=1e-6)
-
-
-def test_one_seed_has_no_interval() -> None:
-    assert paired_interval([0.5], [0.4])[1:] == (-math.inf, math.inf)
-
-
 def test_table_compares_each_model_with_its_control_and_arms_with_the_first() -> None:
     base = {"M0": 0.3, "M1": 0.5, "M2": 0.6, "M2-control": 0.55}
     better = {"M0": 0.3, "M1": 0.5, "M2": 0.7, "M2-control": 0.55}
@@ -64,23 +57,8 @@ def test_table_compares_each_model_with_its_control_and_arms_with_the_first() ->
 
 def left_out(run: RunRecord) -> RunRecord:
     """The same run, its first round left out."""
-    told = {"preferences": "preferences M1", "preference_tuning": "tuning M2 preference"}
-    stages = [
-        StageSummary(
-            stage=stage,
-            task=task,
-            shard="0/1",
-            seconds=1.0,
-            cached=False,
-            rows_in=0,
-            rows_kept=0,
-            dropped={},
-            counts={},
-            left_out="all solved",
-        )
-        for stage, task in told.items()
-    ]
-    return msgspec.structs.replace(run, stages=stages)
+    models = [msgspec.structs.replace(model, same_as="M1", left_out="all solved") if model.round == 1 else model for model in run.models]
+    return msgspec.structs.replace(run, models=models)
 
 
 def test_a_round_that_was_left_out_says_nothing_about_its_control() -> None:
@@ -105,7 +83,7 @@ def test_arms_may_have_different_rounds() -> None:
 
 def test_arms_may_have_different_benchmarks() -> None:
     def renamed(run: RunRecord) -> RunRecord:
-        models = [ModelScores(name=row.name, benchmarks={"other": row.benchmarks["held-out"]}) for row in run.models]
+        models = [msgspec.structs.replace(row, benchmarks={"other": row.benchmarks["held-out"]}) for row in run.models]
         return msgspec.structs.replace(run, models=models)
 
     scores = {"M0": 0.3, "M1": 0.5}

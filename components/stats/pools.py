@@ -1,4 +1,4 @@
-"""The measures, as pure functions."""
+"""Measures of a pool of samples: Pass@N, PassRatio@N and the majority vote."""
 
 from __future__ import annotations
 
@@ -7,29 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-Z95 = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
-
-
-def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
-    """Score interval for a proportion (Wilson, 1927): honest also near 0 and 1 and for few trials.
-
-    Args:
-        successes: Right answers.
-        trials: Problems.
-        z: Normal quantile.
-
-    Returns:
-        Lower and upper end; (0, 1) for no trials.
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    share = successes / trials
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    centre = share + z * z / (2 * trials)
-    scale = 1 + z * z / trials
-    # Rounding must not push an end past the share itself: at none or all right the two are equal.
-    return max(0.0, min(share, (centre - spread) / scale)), min(1.0, max(share, (centre + spread) / scale))
+from components.stats.proportions import mean
 
 
 def pass_at_n(correct: int, pool: int, n: int) -> float:
@@ -94,8 +72,3 @@ def majority_at_n(pools: Sequence[tuple[Sequence[str | None], Sequence[bool]]], 
 def sizes(pool: int) -> list[int]:
     """N for which Pass@N is reported: 1, 2, 4, ... and the pool itself."""
     return sorted({*(2**power for power in range(pool.bit_length()) if 2**power <= pool), pool}) if pool else []
-
-
-def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; 0 for nothing."""
-    return sum(values) / len(values) if values else 0.0

@@ -32,11 +32,6 @@ class Difference(Record, frozen=True, kw_only=True):
         return self.low > 0 or self.high < 0
 
 
-def is_dev(benchmark: str) -> bool:
-    """Whether a benchmark holds the development problems of its set: evaluation gives these names that end in ``-dev``."""
-    return benchmark.endswith("-dev")
-
-
 def difference(first: Score, second: Score) -> Difference:
     """Difference of two accuracies with its 95 % interval (Newcombe 1998, hybrid score method, from the two Wilson intervals).
 
