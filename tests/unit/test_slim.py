@@ -13,7 +13,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-
 (LIBRARY,) = Path(msgspec.__file__).parent.glob("_core.*.so")
 
 
