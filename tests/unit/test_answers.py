@@ -109,6 +109,14 @@ def test_canonical_groups_spellings(answers: list[str], expected: str) -> None:
     assert {canonical(answer) for answer in answers} == {expected}
 
 
+@pytest.mark.parametrize(
+    ("reference", "answer", "equal"),
+    [("2.5", "2.502", True), ("2.5", "2.503", False), ("0.3333", "1/3", True), ("0.33", "1/3", False), ("-7.14", "-7.2", False)],
+)
+def test_decimals_are_equal_within_a_thousandth(reference: str, answer: str, equal: bool) -> None:
+    assert compare(reference, answer) is compare(answer, reference) is equal
+
+
 def test_plain_checks_start_no_process() -> None:
     before = answer_symbols.worker.starts
     for reference, answer in [

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.core.errors import InputError, ParameterError, StoreError, TutorLoopError
-from components.core.records import StageRecord
+from components.core.records import StageRecord, Usage
 from components.core.task_records import keep_record
 from components.offline_teacher.background import start_background
 from components.report.changes import changes
@@ -252,6 +252,25 @@ def test_a_run_that_comes_to_its_last_task_succeeded(run_of: Path) -> None:
     assert record.seconds_by_stage == {"sft": 2.0, "promotion": 1.5}
     assert {path.name for path in (run_of / "r1").iterdir()} >= set(results.FILES.values())
     assert ended(run_of)["tutorloop_run_failed"] == 0
+
+
+def test_what_an_earlier_run_paid_is_not_counted_as_paid_again(run_of: Path) -> None:
+    opened = run_record.RunRecord(id="r1", profile="p", status="running", started_at="2026-01-02T00:00:00+00:00")
+
+    def row(task: str, started_at: str, requests: int) -> StageRecord:
+        usage = Usage(requests=requests, prompt_tokens=10 * requests, usd=requests / 4)
+        return StageRecord(stage="solving", task=task, started_at=started_at, seconds=1.5, rows_in=4, rows_kept=3, usage=usage)
+
+    ledger = [
+        row("before", "2026-01-01T23:59:59+00:00", 8),
+        row("first", "2026-01-02T00:00:00+00:00", 2),
+        row("second", "2026-01-02T00:10:00+00:00", 1),
+    ]
+    record = run_record.from_ledger(opened, ledger)
+    assert record.usage == Usage(requests=3, prompt_tokens=30, usd=0.75)
+    assert record.usage_with_cached == Usage(requests=11, prompt_tokens=110, usd=2.75)
+    assert [(stage.task, stage.cached) for stage in record.stages] == [("before", True), ("first", False), ("second", False)]
+    assert record.seconds_by_stage == {"solving": 4.5}
 
 
 def test_what_a_person_compares_says_what_the_run_changed(run_of: Path) -> None:
