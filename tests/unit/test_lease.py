@@ -67,6 +67,17 @@ def test_a_run_that_is_killed_while_it_takes_the_home_keeps_nobody_out(tmp_path:
     assert numbers == [1, 2, 3], "the lease, and the two that are older than the one before"
 
 
+def test_one_that_is_overtaken_gives_nothing_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote might be the lease of a run that has taken the home over and removed its own."""
+    monkeypatch.setattr(lease, "RENEWAL_S", 600.0)
+    with held(store, "home"):
+        (mine,) = store.list("lease/")
+        leave_behind(store, 2)
+        leave_behind(store, 3)
+        store.delete(mine)
+    assert list(store.list("lease/")) == ["lease/00000002.json", "lease/00000003.json"]
+
+
 def test_a_lease_whose_holder_is_dead_is_taken_over(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     leave_behind(store)
     with held(store, "home"):

@@ -71,6 +71,12 @@ def test_options_of_the_rule(options: PromotionOptions, champions: dict[tuple[st
     assert words in decision.reason
 
 
+def test_the_least_gain_is_over_the_champion_and_any_real_gain_over_the_base_model_is_enough() -> None:
+    options = PromotionOptions(min_gain=0.2)
+    assert decide("M3", outcomes(120), outcomes(100), "abc", outcomes(60), CHECKED, options).promoted
+    assert not decide("M3", outcomes(120), outcomes(100), "", {}, CHECKED, options).promoted, "without a champion it is over the base model"
+
+
 def test_gain_over_base_can_be_waived_but_never_below_base() -> None:
     waived = PromotionOptions(require_gain_over_base=False)
     assert decide("M3", outcomes(62), outcomes(60), "abc", outcomes(20), CHECKED, waived).promoted

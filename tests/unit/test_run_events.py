@@ -81,7 +81,19 @@ def container(folder: str, seed: int = 0) -> None:
     no_python()
 
 
-def run(pipeline: Any, folder: Path, **arguments: Any) -> tuple[int, str, Display]:
+class Noting(Display):
+    """Keeps all events."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.events: list[run_events.Event] = []
+
+    def take(self, event: run_events.Event) -> None:
+        self.events.append(event)
+        super().take(event)
+
+
+def run(pipeline: Any, folder: Path, **arguments: Any) -> tuple[int, str, Noting]:
     """Run a pipeline as ``tutorloop run`` does; the child's status and what is shown."""
     package, out = folder / "pipeline.yaml", io.StringIO()
     compiler.Compiler().compile(pipeline, str(package))
@@ -93,7 +105,7 @@ def run(pipeline: Any, folder: Path, **arguments: Any) -> tuple[int, str, Displa
         answer_key=[],
         folder=str(folder),
     )
-    display = Display(Console(file=out, force_terminal=False, width=200, highlight=False))
+    display = Noting(Console(file=out, force_terminal=False, width=200, highlight=False))
     with runner._only_run_in(folder) as work:
         return runner._run_child(job, folder, display, work), out.getvalue(), display
 
@@ -119,6 +131,10 @@ def test_shards_that_are_mended_leave_no_error(tmp_path: Path) -> None:
     status, shown, display = run(shards, tmp_path)
     assert (status, display.error, display.failed_stage) == (0, [], "")
     assert shown.count("flaky done in") == 2 and shown.count("again in 0 s") == 2
+    ends = [event for event in display.events if isinstance(event, run_events.AttemptEnded)]
+    number = {event.error[0]: event.execution for event in ends if event.error}
+    assert number.keys() == {f"error in flaky {shard}: the store does not answer" for shard in (0, 1)}
+    assert sorted(number.values()) == sorted(event.execution for event in ends if event.succeeded), "they share a name, not a number"
 
 
 def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:

@@ -171,6 +171,10 @@ def test_every_labelled_question_comes_back_however_it_is_decorated(questions: l
     assert [item.question for item in parse_questions(reply)] == [tidy(question) for question in questions]
 
 
+def test_of_several_problems_without_a_label_the_last_is_the_new_one() -> None:
+    assert parse_problem(f"You gave me this:\n\n{OLD}\n\nHere it is, harder:\n\n{NEW}") == NEW
+
+
 def test_of_a_reply_without_end_the_beginning_is_read() -> None:
     late = f"Question: {NEW}"
     assert [item.question for item in parse_questions(f"{late}\n" + "x\n" * MAX_CHARS + late)] == [NEW]
