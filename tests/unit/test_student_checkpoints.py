@@ -67,6 +67,8 @@ def test_a_checkpoint_of_the_other_form_is_not_used(store_uri: str, capsys: pyte
     together.mark(3)
     found = Checkpoints(store_uri, "task").latest_of_form(sharded=True)
     assert found is not None and found.name == "checkpoint-3"
+    assert Checkpoints(store_uri, "task").latest_of_form(sharded=False) is None
+    assert "checkpoint-3 is of a training by several processes" in capsys.readouterr().out
 
 
 def test_several_machines_bring_up_one_checkpoint(s3_bucket: str, tmp_path: Path) -> None:
