@@ -134,6 +134,7 @@ def test_shards_that_are_mended_leave_no_error(tmp_path: Path) -> None:
     ends = [event for event in display.events if isinstance(event, run_events.AttemptEnded)]
     number = {event.error[0]: event.execution for event in ends if event.error}
     assert number.keys() == {f"error in flaky {shard}: the store does not answer" for shard in (0, 1)}
+    assert len(set(number.values())) == 2
     assert sorted(number.values()) == sorted(event.execution for event in ends if event.succeeded), "they share a name, not a number"
 
 

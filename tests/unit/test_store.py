@@ -14,7 +14,7 @@ import pytest
 from minio.versioningconfig import ENABLED, VersioningConfig
 
 from components.core.errors import StoreError
-from components.core.store import MissingKeyError, Store, fetch, open_store
+from components.core.store import FolderStore, MissingKeyError, Store, fetch, open_store
 from tests.ports import NOBODY
 from tests.s3 import S3Server
 
