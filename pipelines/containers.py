@@ -22,6 +22,7 @@ import msgspec
 
 from components.core.errors import TutorLoopError
 from components.core.store import is_remote
+from pipelines import run_events
 
 LABEL = "tutorloop.home"
 """Label of every container that a run starts; its value is the home of the run."""
@@ -191,16 +192,23 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
     try:
         for line in whole_lines(container.logs(stream=True, follow=True)):
             print(line, end="", flush=True)
+            run_events.task_line(line)
         status = int(container.wait()["StatusCode"])
         container.reload()
         if status and container.attrs["State"]["OOMKilled"]:
-            error = out_of_memory(_task(command), str(given.get("mem_limit") or "that of the machine"))
-            print(f"error in {_task(command)}: {error}", file=sys.stderr, flush=True)
+            _say_error(command, str(out_of_memory(_task(command), str(given.get("mem_limit") or "that of the machine"))))
         elif status == 137:
-            print(f"error in {_task(command)}: the container was killed (SIGKILL)", file=sys.stderr, flush=True)
+            _say_error(command, "the container was killed (SIGKILL)")
         return status
     finally:
         container.remove(force=True, v=True)
+
+
+def _say_error(command: Sequence[str], error: str) -> None:
+    """Print the error of a container that could not say it itself."""
+    for line in f"error in {_task(command)}: {error}".splitlines():
+        print(line, file=sys.stderr, flush=True)
+        run_events.task_line(line)
 
 
 def whole_lines(chunks: Iterator[bytes]) -> Iterator[str]:

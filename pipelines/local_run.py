@@ -21,8 +21,9 @@ import msgspec
 from components.core.errors import TutorLoopError
 from components.core.options import parse_options
 from components.core.stage import StageRun
-from pipelines import containers
+from pipelines import containers, run_events
 from pipelines.containers import DockerOptions
+from pipelines.run_events import Channel, RunFailed, plain
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,19 +138,26 @@ def _runner(job: Job) -> Any:
 
 
 def main() -> int:
-    """Entry of the child: ``python -m pipelines.local_run JOB.json``."""
+    """Entry of the child: ``python -m pipelines.local_run JOB.json CHANNEL``; the latter is the descriptor for events."""
     job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
     # An interrupt reaches the tasks as well, which have something to note; kfp.local would only start the next attempt of each.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    channel = Channel(int(sys.argv[2]))
     _die_with_parent(job.docker)
+    run_events.watch(channel)
     try:
         run_package(job)
     except TutorLoopError as error:
+        channel.send(RunFailed(error=plain(f"error: {error}")))
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     except RuntimeError as error:
+        channel.send(RunFailed(error=plain(f"pipeline failed: {error}")))
         print(f"pipeline failed: {error}", file=sys.stderr, flush=True)
         return 1
+    except Exception as error:
+        channel.send(RunFailed(error=plain(f"{type(error).__name__}: {error}")))
+        raise
     return 0
 
 

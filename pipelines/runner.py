@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
+import io
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,13 +24,13 @@ from components.core.errors import ParameterError, TutorLoopError
 from components.core.records import write_records
 from components.core.redaction import redact
 from components.core.store import is_remote
-from pipelines import containers, images, parameters, run_record, summary
+from pipelines import containers, images, parameters, run_events, run_record, summary
 from pipelines.compile import package_digest, package_for
 from pipelines.containers import DockerError, DockerOptions
 from pipelines.images import ImageTable
 from pipelines.local_run import Job
 from pipelines.parameters import RunOptions
-from pipelines.progress import Display, plain
+from pipelines.progress import Display
 from pipelines.remote_home import RemoteHome
 from pipelines.required_files import require_files
 from pipelines.run_record import RunRecord
@@ -291,22 +294,30 @@ def _run_child(job: Job, folder: Path, display: Display, work: int) -> int:
         # Idle OpenMP threads that spin make a busy two-core machine ten times slower.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.local_run", str(folder / "job.json")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        pass_fds=(work,),
-    )
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as events:
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.local_run", str(folder / "job.json"), str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(work, writing),
+            )
+        finally:
+            os.close(writing)
+        return _follow_child(child, events, job, folder, display)
+
+
+def _follow_child(child: subprocess.Popen[bytes], events: IO[bytes], job: Job, folder: Path, display: Display) -> int:
+    """Follow the child to its end; its exit status."""
     assert child.stdout is not None
     try:
         with display, (folder / "log.txt").open("w") as log, _terminated_like_interrupted():
             try:
-                _follow(child.stdout, log, display)
+                _follow(child.stdout, events, log, display)
             except KeyboardInterrupt:
                 _interrupt(child)
                 raise
@@ -323,7 +334,7 @@ def _run_child(job: Job, folder: Path, display: Display, work: int) -> int:
                 print(error, file=sys.stderr, flush=True)
 
 
-def _interrupt(child: subprocess.Popen[str]) -> None:
+def _interrupt(child: subprocess.Popen[bytes]) -> None:
     """Interrupt all processes of a run, and wait a while for them to end; a second interrupt ends the wait.
 
     Args:
@@ -361,8 +372,45 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _follow(stream: IO[str], log: IO[str], display: Display) -> None:
-    for line in stream:
-        log.write(plain(line))
+def _follow(output: IO[bytes], events: IO[bytes], log: IO[str], display: Display) -> None:
+    """Write what the child prints to the log, and show its events, until it has closed both."""
+
+    def write(line: str) -> None:
+        log.write(run_events.plain(line) + "\n")
         log.flush()
-        display.line(line)
+
+    def show(line: str) -> None:
+        # A last line without an end is of a child that was killed while it wrote.
+        with contextlib.suppress(msgspec.DecodeError):
+            display.take(run_events.decode(line.encode()))
+
+    with selectors.DefaultSelector() as ready:
+        ready.register(output, selectors.EVENT_READ, _Lines(write))
+        ready.register(events, selectors.EVENT_READ, _Lines(show))
+        while ready.get_map():
+            for key, _ in ready.select():
+                chunk = os.read(key.fd, 1 << 16)
+                key.data.feed(chunk)
+                if not chunk:
+                    ready.unregister(key.fileobj)
+
+
+class _Lines:
+    """Cuts chunks of bytes into lines.
+
+    Args:
+        take: Takes each line, without its end.
+    """
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+        self._decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+        self._rest = ""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a chunk; an empty one is the end."""
+        *lines, self._rest = (self._rest + self._decoder.decode(chunk, final=not chunk)).split("\n")
+        if not chunk and self._rest:
+            lines.append(self._rest)
+        for line in lines:
+            self._take(line)

@@ -232,8 +232,11 @@ class FolderStore(Store):
                 shutil.rmtree(path)
 
     def _upload_file(self, source: Path, key: str) -> None:
+        # On the disk before it has its name: a manifest that is written afterwards must not outlive its files in a loss of power.
         with _replacing(self.path(key)) as partial:
             shutil.copyfile(source, partial)
+            with partial.open("rb+") as handle:
+                os.fsync(handle.fileno())
 
     def _download_file(self, key: str, target: Path) -> None:
         shutil.copyfile(self.path(key), target)

@@ -79,7 +79,7 @@ def _startable(cluster: Cluster, name: str, poll_s: float) -> bool:
 
 
 def _upload(base: str, fit: Fit, options: TrainingOptions, spread: Spread, checkpoints: Checkpoints) -> None:
-    """Bring the job into the store: rows, references to the models, and its description last."""
+    """Bring the job into the store, all of it before its TrainJob is created: rows, references to the models, its description."""
     store, key = checkpoints.store, checkpoints.key
     store.delete_folder(f"{key}/failures")
     store.delete(progress_key(key))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipelines import parameters, run_record
 from pipelines.cluster import ClusterOptions, parse_cluster
 from pipelines.control import kubernetes_checks, preflight, results
 from pipelines.control.kubernetes_checks import ClusterError, TrainingPlan
+from tests.kills import Killed, at_every_change, killed_before
 
 GPU = "nvidia.com/gpu"
 
@@ -282,6 +284,59 @@ def test_the_record_of_a_run_that_fails_has_its_tasks_models_rows_and_cost(run_o
     assert [(row.task, row.status) for row in record.stages] == [("sft", "succeeded"), ("judging", "failed")]
     assert record.usage.requests == 4 and [model.name for model in record.models] == ["sft", "judging"]
     assert run_record.read(run_of / "r1") == record
+
+
+def test_killed_while_it_keeps_its_results_a_run_is_not_closed_without_them(run_of: Path) -> None:
+    """Whoever looks after a run closes one with results as succeeded, so that they are named only when they are there."""
+    made, home = material(run_of / "made"), str(run_of)
+
+    def prepare(number: int) -> Callable[[], object]:
+        shutil.rmtree(run_of / "r1", ignore_errors=True)
+        preflight.run(given(run_of))
+        return lambda: results.keep(home, made)
+
+    seen = set()
+    for _ in at_every_change(prepare):
+        record, files = run_record.read(run_of / "r1"), {path.name for path in (run_of / "r1").iterdir()}
+        assert record.status == "running"
+        assert not record.outputs or files >= set(results.FILES.values())
+        seen.add((bool(record.outputs), len(files & set(results.FILES.values()))))
+        results.keep(home, made)
+        assert run_record.read(run_of / "r1").status == "succeeded"
+    assert seen == {*((False, number) for number in range(len(results.FILES) + 1)), (True, len(results.FILES))}
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_killed_while_its_end_is_published_a_run_is_told_twice_rather_than_never(
+    run_of: Path, monkeypatch: pytest.MonkeyPatch, succeeded: bool
+) -> None:
+    preflight.run(given(run_of))
+    with killed_before(1), pytest.raises(Killed):
+        run_record.finish(run_of / "r1", succeeded=succeeded, error="x")
+    assert ended(run_of)["tutorloop_run_failed"] == (not succeeded), "published before it is noted"
+    assert run_record.read(run_of / "r1").status == "running"
+    (run_of / "metrics" / "run.prom").unlink()
+    run_record.finish(run_of / "r1", succeeded=succeeded, error="x")
+    assert ended(run_of)["tutorloop_run_failed"] == (not succeeded)
+
+
+def test_what_an_earlier_run_paid_is_not_counted_as_paid_again(run_of: Path) -> None:
+    opened = run_record.RunRecord(id="r1", profile="p", status="running", started_at="2026-01-02T00:00:00+00:00")
+
+    def row(task: str, started_at: str, requests: int) -> StageRecord:
+        usage = Usage(requests=requests, prompt_tokens=10 * requests, usd=requests / 4)
+        return StageRecord(stage="solving", task=task, started_at=started_at, seconds=1.5, rows_in=4, rows_kept=3, usage=usage)
+
+    ledger = [
+        row("before", "2026-01-01T23:59:59+00:00", 8),
+        row("first", "2026-01-02T00:00:00+00:00", 2),
+        row("second", "2026-01-02T00:10:00+00:00", 1),
+    ]
+    record = run_record.from_ledger(opened, ledger)
+    assert record.usage == Usage(requests=3, prompt_tokens=30, usd=0.75)
+    assert record.usage_with_cached == Usage(requests=11, prompt_tokens=110, usd=2.75)
+    assert [(stage.task, stage.cached) for stage in record.stages] == [("before", True), ("first", False), ("second", False)]
+    assert record.seconds_by_stage == {"solving": 4.5}
 
 
 def test_what_a_person_compares_says_what_the_run_changed(run_of: Path) -> None:

@@ -55,6 +55,35 @@ def test_more_work_is_more_of_what_it_takes(changed: list[str], assumed: dict[st
     assert totals[larger][0] < totals[larger][1]
 
 
+def test_gpu_hours_of_trainings_are_those_of_their_tokens() -> None:
+    """1,000 problems at 100 + 200 tokens, one A-something of 100 teraflops at half its peak, 10^9 parameters."""
+    assumed = ESTIMATOR.assume(
+        {
+            "seeds": 1000,
+            "problem_tokens": 100,
+            "response_tokens": 200,
+            "parameters": 1e9,
+            "gpu_teraflops": 100,
+            "utilisation": 0.5,
+            "tokens_per_second": 1000,
+            "benchmark_problems": 300,
+        }
+    )
+    changed = ["synthesis.ask_me_anything=false", "synthesis.suggester_editor=false", "solving.n=1", "sft.epochs=2", "rounds=2"]
+    changed += ["sampling.n=4", "sampling.problems_per_round=0", "preference_tuning.method=kto", "preference_tuning.epochs=1"]
+    changed += ["evaluation.samples_per_problem=3"]
+    found = estimate(parameters.load("orca_math_7b", changed), assumed)
+    assert found.problems == 1000
+    hour_of_one_token = 1e9 / (100e12 * 0.5 * 3600)
+    assert found.gpu_hours["sft"] == pytest.approx(1000 * 2 * 300 * 8 * hour_of_one_token)
+    # Of each problem the solution and four responses, in two rounds. The reference scores them all. The control learns from half of them.
+    rows = 1000 * 5 * 2
+    assert found.gpu_hours["preference_tuning"] == pytest.approx(rows * 300 * (10 + 8 / 2) * hour_of_one_token)
+    assert found.gpu_hours["sampling"] == pytest.approx(1000 * 4 * 2 * 200 / 1000 / 3600)
+    # M0, M1, two models of each round and the last control.
+    assert found.gpu_hours["evaluation"] == pytest.approx(7 * 300 * 4 * 200 / 1000 / 3600)
+
+
 def test_limits_of_a_profile_count() -> None:
     found = estimate(parameters.load("tiny"), ESTIMATOR.assume({"seeds": 1500}))
     assert found.teacher["synthesis"].requests == 300 + 150 * 2 * 2

@@ -18,6 +18,7 @@ from components.core.store import open_store
 from components.evaluation.options import EvaluationOptions
 from components.evaluation.scoring import score
 from components.evaluation.stage import run, run_champion
+from tests.kills import Killed
 from tests.unit.student_material import benchmark, make_model
 
 BASICS: dict[str, Any] = {"max_new_tokens": 12, "samples_per_problem": 3, "chunk_size": 8}
@@ -78,6 +79,17 @@ def test_every_benchmark_gets_its_score(folder: Path) -> None:
     assert len(stage.examples.get("result_wrong", [])) + len(stage.examples.get("result_right", [])) >= 5
     assert not list(open_store(str(folder / "work")).list())
     assert evaluate(folder, batch_size=5, chunk_size=3)[0] == sorted_like(rows, folder)
+
+
+def test_finished_chunks_go_only_when_the_output_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(*arguments: object) -> int:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("components.evaluation.stage.write_records", dying)
+        evaluate(folder, samples_per_problem=2)
+    rows, stage = evaluate(folder, samples_per_problem=2)
+    assert stage.counts["resumed_problems"] == len(rows) > 0
 
 
 def sorted_like(rows: list[ProblemResult], folder: Path) -> list[ProblemResult]:

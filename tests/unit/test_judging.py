@@ -163,6 +163,14 @@ def test_always_asks_about_everything_and_compares_with_the_rules(tmp_path: Path
     assert stage.counts["judge_agrees_with_rule"] == round(2 / 3, 4)
 
 
+def test_of_a_very_long_response_the_judge_is_shown_the_end(tmp_path: Path, server: Server) -> None:
+    """The answer stands there."""
+    long = "beginning " + "and so on " * 40 + "hidden twelve"
+    rows, _ = judge(tmp_path, [long], server.address, judge="always", max_response_chars=100)
+    shown = server.requests[0]["messages"][-1]["content"].split("Student's answer:")[1].strip()
+    assert shown == long[-100:].strip() and rows[0].correct
+
+
 def test_rule_only_counts_the_undecided_as_wrong(tmp_path: Path) -> None:
     rows, stage = judge(tmp_path, TEXTS, judge="rule_only")
     assert [row.correct for row in rows] == [True, False, False, False, False, False, True]

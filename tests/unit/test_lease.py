@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ import pytest
 from components.core.store import FolderStore, Store, open_store
 from pipelines import lease
 from pipelines.lease import BusyError, Lease, held
+from tests.kills import at_every_change
 from tests.waiting import wait_until
 
 
@@ -45,6 +46,36 @@ def test_a_home_is_held_by_one_run_and_given_back(
             pass
     assert "waiting" not in capsys.readouterr().out, "a lease that was given back is not waited for"
     assert len(list(store.list("lease/"))) == 2, "older leases are cleared away"
+
+
+def test_a_run_that_is_killed_while_it_takes_the_home_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "SILENCE_S", 0.5)
+    monkeypatch.setattr(lease, "LOOK_S", 0.1)
+
+    def prepare(number: int) -> Callable[[], object]:
+        store = open_store(str(tmp_path / str(number)))
+        for past in (1, 2, 3):
+            leave_behind(store, past, renewals=-1)
+        return lambda: lease._take(store, "home", "me")
+
+    numbers = []
+    for number in at_every_change(prepare):
+        store = open_store(str(tmp_path / str(number)))
+        assert "lease/00000003.json" in set(store.list("lease/")), "one that slept meanwhile must not make it again"
+        with held(store, "home"):
+            numbers.append(number)
+    assert numbers == [1, 2, 3], "the lease, and the two that are older than the one before"
+
+
+def test_one_that_is_overtaken_gives_nothing_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote might be the lease of a run that has taken the home over and removed its own."""
+    monkeypatch.setattr(lease, "RENEWAL_S", 600.0)
+    with held(store, "home"):
+        (mine,) = store.list("lease/")
+        leave_behind(store, 2)
+        leave_behind(store, 3)
+        store.delete(mine)
+    assert list(store.list("lease/")) == ["lease/00000002.json", "lease/00000003.json"]
 
 
 def test_a_lease_whose_holder_is_dead_is_taken_over(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from components.core.errors import ModelError, ParameterError
-from components.core.model_files import REFERENCE, hand_on, receive, refer, reference_in, share, whole
+from components.core.model_files import FRESH_S, REFERENCE, hand_on, receive, refer, reference_in, share, whole
 from components.core.records import digest_of, write_records
 from components.core.stage import StageRun
 from components.core.store import open_store
 from components.sft.options import SFTOptions
 from components.sft.stage import run as fine_tune
 from components.student.load import load_chat, localise, read_info
+from tests.kills import Killed, at_every_change
 from tests.unit.student_material import demonstrations, make_model, same_weights
 
 
@@ -93,6 +96,56 @@ def test_a_model_is_brought_up_once_and_only_whole_ones_count(model: Path, s3_bu
     store.write(half, b"would be written again")
     assert share(model, s3_bucket) == reference
     assert store.read(half) == b"would be written again"
+
+
+def test_a_model_is_brought_again_before_a_lifecycle_rule_may_take_it(model: Path, s3_bucket: str) -> None:
+    store = open_store(s3_bucket)
+    reference = share(model, s3_bucket)
+    marker = f"models/{reference.digest}.complete"
+    (weights,) = [key for key in store.list() if key.endswith("model.safetensors")]
+    for age, again in ((FRESH_S - 60, False), (FRESH_S + 60, True)):
+        store.write(weights, b"of an earlier day")
+        store.write(marker, str(time.time() - age).encode())
+        assert share(model, s3_bucket) == reference
+        assert (store.read(weights) != b"of an earlier day") is again
+    assert time.time() - float(store.read(marker)) < 60
+    store.write(marker, b"no time")
+    store.write(weights, b"of an earlier day")
+    share(model, s3_bucket)
+    assert store.read(weights) != b"of an earlier day"
+
+
+def test_a_model_whose_bringing_up_was_killed_is_not_there(model: Path, tmp_path: Path) -> None:
+    def prepare(number: int) -> Callable[[], object]:
+        return lambda: share(model, str(tmp_path / f"store {number}"))
+
+    killed = 0
+    for number in at_every_change(prepare):
+        store = open_store(str(tmp_path / f"store {number}"))
+        assert not [key for key in store.list() if key.endswith(".complete")]
+        killed = number
+    assert killed == 1 + sum(path.is_file() for path in model.rglob("*"))
+
+
+def test_killed_while_it_becomes_a_reference_a_model_is_whole_or_gone(
+    made: Path, shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone is as before the stage, which still has its checkpoints; half a model would be taken for one."""
+
+    def dying(*arguments: object, **given: object) -> None:
+        raise Killed
+
+    digest = digest_of(made)
+    for place in ("shutil.copyfile", "pathlib.Path.write_bytes", "pathlib.Path.replace"):
+        folder = Path(shutil.copytree(made, tmp_path / place / "M1"))
+        reference = share(folder, shared)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(place, dying)
+            refer(reference, folder / "tutorloop.json", folder)
+        assert not folder.exists() or digest_of(folder) == digest, place
+        if folder.exists():
+            refer(reference, folder / "tutorloop.json", folder)
+            assert reference_in(folder) == reference
 
 
 def test_tasks_that_want_a_model_at_once_fetch_it_once(model: Path, shared: str, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from components.preference_tuning.stage import run
 from components.student.chat import Chat
 from components.student.load import read_info
 from components.student.tiny import build_tokenizer
+from tests.kills import Killed
 from tests.unit.student_material import demonstrations, labelled, make_model, pairs, same_weights
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +199,20 @@ def test_the_sft_term_of_kto_keeps_desirable_responses_likely(start: Path) -> No
 @pytest.mark.parametrize(("round_number", "rate"), [(1, 2e-3), (2, 1e-3), (5, 1e-3)])
 def test_each_round_has_its_learning_rate_and_the_last_one_repeats(round_number: int, rate: float) -> None:
     assert parse_options(TuningOptions, BASICS, "preference_tuning").learning_rate(round_number) == rate
+
+
+def test_checkpoints_go_only_when_the_model_is_handed_on(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = str(start.parent / "kept checkpoints")
+
+    def dying(folder: Path) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("components.preference_tuning.stage.hand_on", dying)
+        tune(start, name="kept", checkpoints=checkpoints, checkpoint_seconds=1e-9)
+    _, stage = tune(start, name="kept", checkpoints=checkpoints, checkpoint_seconds=1e-9)
+    assert stage.counts["resumed_at_step"] == stage.counts["steps"] - 1 > 0
+    assert not list(open_store(checkpoints).list())
 
 
 KILLED = """

@@ -273,6 +273,19 @@ def test_cut_pairs_through_the_stage(tmp_path: Path) -> None:
     assert sorted(row.response for row in rows if not row.label) == ["First 3 * 4 = 12. So 12 + 6 = 18.", "no idea"]
 
 
+def test_a_lent_response_is_never_cut(tmp_path: Path) -> None:
+    """Its steps are those of another problem: where they differ from this one's solution says nothing."""
+    lent = "First 2 * 3 = 6. So 6 + 1 = 8. #### 8"
+    samples = [judged("p", index, True, RIGHT) for index in range(4)] + [
+        judged("q", index, index < 3, text) for index, text in enumerate([RIGHT] * 3 + [lent])
+    ]
+    solutions = [demonstration(name, solution=RIGHT) for name in "pq"]
+    pairs, rows, _ = build(tmp_path, samples, solutions, negatives="cut_at_first_wrong_step")
+    cut = "First 2 * 3 = 6."
+    assert {(pair.problem_id, pair.rejected, pair.rejected_cut) for pair in pairs} == {("p", lent, False), ("q", cut, True)}
+    assert {(row.problem_id, row.response, row.cut) for row in rows if not row.label} == {("p", lent, False), ("q", cut, True)}
+
+
 def test_component_runs(tmp_path: Path) -> None:
     component = pytest.importorskip("components.preferences.component")
 

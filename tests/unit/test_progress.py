@@ -1,4 +1,4 @@
-"""What a person sees of a run, made from the lines of kfp.local and the stages."""
+"""What a person sees of a run, made from the events of its tasks and from what they print."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from components.core.progress import MODE_VARIABLE, PREFIX, ProgressLines
+from components.core.progress import MODE_VARIABLE, PREFIX, ProgressEvent, ProgressLines
 from pipelines.progress import Display
+from pipelines.run_events import MAX_ERROR_LINES, Advanced, AttemptEnded, AttemptOutput, AttemptStarted, Event, RunFailed, plain
 
 
 class Written(io.StringIO):
@@ -24,33 +25,46 @@ class Written(io.StringIO):
         return len(text)
 
 
-def shown(lines: list[str]) -> tuple[str, Display]:
+def shown(events: list[Event], terminal: bool = False) -> tuple[str, Display]:
     out = io.StringIO()
-    display = Display(Console(file=out, force_terminal=False, width=120))
+    display = Display(Console(file=out, force_terminal=terminal, width=120, highlight=False))
     with display:
-        for line in lines:
-            display.line(line)
+        for event in events:
+            display.take(event)
     return out.getvalue(), display
 
 
-def test_stage_rows_rate_and_time_left() -> None:
-    text, _ = shown(
-        [
-            "03:15:01.000 - INFO - Executing task \x1b[96m'sample'\x1b[0m",
-            '    ::progress {"task":"sampling M1","shard":"0/1","done":250,"total":1000,"unit":"problems","rate":50.0,"seconds":5.0}',
-            '    ::progress {"task":"sampling M1","shard":"0/1","done":1000,"total":1000,"unit":"problems","rate":50.0,"seconds":20.0}',
-            "03:15:21.000 - INFO - Task \x1b[96m'sample'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m",
-        ]
+def failed(task: str, *error: str, execution: int = 1, attempt: int = 1, wait_s: float | None = None) -> AttemptEnded:
+    return AttemptEnded(
+        execution=execution, task=task, attempt=attempt, attempts=3, succeeded=False, seconds=1.0, error=list(error), wait_s=wait_s
     )
+
+
+def done(task: str, execution: int = 1, seconds: float = 1.0) -> AttemptEnded:
+    return AttemptEnded(execution=execution, task=task, attempt=1, attempts=3, succeeded=True, seconds=seconds)
+
+
+def at(task: str, done: int, total: int = 1000, rate: float = 50.0) -> Advanced:
+    return Advanced(progress=ProgressEvent(task=task, shard="0/1", done=done, total=total, unit="problems", rate=rate, seconds=5.0))
+
+
+def progress_of(lines: list[str]) -> tuple[list[str], AttemptOutput]:
+    """What is found in the lines that a task prints: tasks of the progress, and the rest."""
+    output = AttemptOutput()
+    return [event.task for line in lines for event in output.take(line)], output
+
+
+def test_stage_rows_rate_and_time_left() -> None:
+    text, _ = shown([AttemptStarted(task="sample"), at("sampling M1", 250), at("sampling M1", 1000), done("sample", seconds=20.0)])
     assert "sampling M1: 250/1,000 problems, 50.0/s, 0:15 left" in text
     assert "sampling M1: 1,000/1,000 problems, 50.0/s\n" in text
-    assert "sample done in 0:00" in text
+    assert "sample done in 0:20" in text
 
 
 def test_lines_that_ran_together_are_told_apart() -> None:
     event = '::progress {"task":"%s","shard":"0/1","done":2,"total":2,"unit":"rows","rate":1.0,"seconds":2.0}'
     torn = '::progress {"task":"solving","sha'
-    text, display = shown(
+    tasks, output = progress_of(
         [
             f"{event % 'sampling'}metrics are not published, the work goes on",
             f"metrics are not published{event % 'judging'}",
@@ -60,10 +74,11 @@ def test_lines_that_ran_together_are_told_apart() -> None:
             f"{torn}error in judging",
             "::progress []",
             "::progress 7",
+            "::progress " + "[" * 100_000,
         ]
     )
-    assert [line.split(":")[0].strip() for line in text.splitlines()] == ["sampling", "judging", "report", "export", "synthesis"]
-    assert display.error == ["error in solving: teacher is gone"]
+    assert tasks == ["sampling", "judging", "report", "export", "synthesis"]
+    assert output.error == ["error in solving: teacher is gone"]
 
 
 def test_a_line_of_progress_is_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,55 +89,72 @@ def test_a_line_of_progress_is_written_whole(monkeypatch: pytest.MonkeyPatch) ->
     assert len(written) == 1 and written[0].endswith("}\n")
 
 
-def test_noise_is_not_shown() -> None:
-    text, _ = shown(["    {", '        "inputs": {}', "[KFP Executor] Got executor_input:", ""])
-    assert text == ""
+def test_noise_is_no_error() -> None:
+    assert progress_of(["    {", '        "inputs": {}', "[KFP Executor] Got executor_input:", ""])[1].error == []
 
 
-def test_the_error_of_a_stage_and_its_hint_are_kept() -> None:
-    _, display = shown(
-        [
-            "03:15:01.000 - INFO - Executing task 'solve'",
-            "    error in solving: teacher is gone",
-            "      what to do: start it",
-            "03:15:02.000 - ERROR - Task 'solve' finished with status FAILURE",
-            "03:15:02.001 - INFO - Skipping task report: upstream task(s) ['solve'] failed.",
-            "pipeline failed: Pipeline 'orca-math' finished with status FAILURE.",
-        ]
-    )
-    assert display.failed_stage == "solve"
-    assert display.error == ["error in solving: teacher is gone", "what to do: start it"]
+def test_the_error_of_a_stage_and_its_hint_are_found() -> None:
+    _, output = progress_of(["a row", "error in solving: teacher is gone", "  what to do: start it", ""])
+    assert output.error == ["error in solving: teacher is gone", "what to do: start it"]
 
 
-def test_of_a_traceback_the_last_line_is_kept() -> None:
-    _, display = shown(
-        [
-            "    Traceback (most recent call last):",
-            '      File "a.py", line 1, in f',
-            "        raise IndexError('x')",
-            "    IndexError: x",
-            "    --------------------------",
-        ]
-    )
-    assert display.error == ["IndexError: x"]
+def test_of_a_traceback_the_last_line_is_found() -> None:
+    lines = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "    raise IndexError('x')", "IndexError: x", "bye"]
+    assert progress_of(lines)[1].error == ["IndexError: x"]
 
 
-def test_an_error_that_a_further_attempt_mends_is_shown_and_not_kept() -> None:
-    failing = [
-        "03:15:01.000 - INFO - Executing task \x1b[96m'sft'\x1b[0m",
-        "    error in sft: the store does not answer",
-        "      what to do: look at it",
-        "03:15:02.000 - INFO - Task \x1b[96m'sft'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m",
-    ]
-    again = "03:15:02.000 - INFO - Task sft failed (attempt 1/3). Retrying in 2.0s..."
-    text, display = shown([*failing, again])
-    assert "sft again in 2.0 s (attempt 1 of 3: error in sft: the store does not answer)" in " ".join(text.split())
+def test_of_a_long_error_the_end_is_kept() -> None:
+    _, output = progress_of(["error: it goes on", *(f"line {number}" for number in range(10_000))])
+    assert output.error == [f"line {number}" for number in range(10_000 - MAX_ERROR_LINES, 10_000)]
+
+
+def test_the_error_of_a_task_stands_once_and_is_forgotten_when_an_attempt_mends_it() -> None:
+    away = ("error in sft: the store does not answer", "what to do: look at it")
+    text, display = shown([failed("sft", *away, wait_s=2.0)])
+    assert "sft again in 2 s (attempt 1 of 3: error in sft: the store does not answer)" in " ".join(text.split())
+    assert display.error == list(away) and display.failed_stage == "sft", "a run that is killed now failed of that"
+    _, display = shown([failed("sft", *away, wait_s=2.0), done("sft")])
     assert display.error == [] and display.failed_stage == ""
-    _, display = shown([*failing, again, *failing])
-    assert display.error == ["error in sft: the store does not answer", "what to do: look at it"]
-    assert display.failed_stage == "sft"
-    _, display = shown(["    error in judge: the key is wrong", *failing, again])
-    assert display.error == ["error in judge: the key is wrong"], "that of another task, which stays"
+    _, display = shown([failed("sft", *away, wait_s=2.0), failed("sft", *away, attempt=2, wait_s=4.0), failed("sft", *away, attempt=3)])
+    assert display.error == list(away) and display.failed_stage == "sft"
+    _, display = shown([failed("sft", "one", wait_s=2.0), failed("judge", "two", execution=2), done("sft")])
+    assert display.error == ["two"] and display.failed_stage == "judge"
+
+
+def test_shards_share_a_name_and_not_their_errors() -> None:
+    _, display = shown([failed("solve", "one", execution=1), failed("solve", "two", execution=2, wait_s=2.0), done("solve", execution=2)])
+    assert display.error == ["one"] and display.failed_stage == "solve"
+
+
+def test_the_error_of_the_run_is_told_when_no_task_has_one() -> None:
+    assert shown([RunFailed(error="error: no teacher\n  what to do: x")])[1].error == ["error: no teacher", "  what to do: x"]
+    assert shown([failed("sft", "one"), RunFailed(error="pipeline failed")])[1].error == ["one"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_foreign_text_is_no_markup_and_no_command_to_the_terminal(terminal: bool) -> None:
+    hostile = "no capacity. Executing task '[/x]' failed [bold]now[/]"
+    text, display = shown(
+        [
+            AttemptStarted(task="[/x]"),
+            at("sampling [/y] \x1b]0;title\x07\x1b[2J", 1),
+            failed("[/x]", hostile, wait_s=2.0),
+            failed("[/x]", hostile, attempt=2),
+            done("[/z]", execution=2),
+        ],
+        terminal,
+    )
+    assert display.error == [hostile] and display.failed_stage == "[/x]"
+    assert hostile in " ".join(plain(text).split()) and "[/y]" in text and "[/z]" in text
+    assert "\x1b]0;" not in text and "\x1b[2J" not in text
+
+
+def test_no_control_character_of_a_task_is_left() -> None:
+    sequences = ["\x1b[2J", "\x1b[1;31m", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x1bc", "\x1b", "\x9b2J", "\x00", "\x08", "\x7f"]
+    for sequence in sequences:
+        assert "\x1b" not in plain(f"a{sequence}b\tc\n") and plain(f"a{sequence} b\tc\n").isprintable() is False
+        assert not {character for character in plain(f"a{sequence} b") if not character.isprintable()}, sequence
+    assert plain("a\x1b]0;title\x07b\tc\n") == "ab\tc\n"
 
 
 class Clock:
@@ -159,7 +191,7 @@ def test_the_rate_is_that_of_the_last_minute(capsys: pytest.CaptureFixture[str],
     found = [msgspec.json.decode(line.removeprefix(PREFIX)) for line in said]
     assert len(found) == 120 and found[0]["rate"] == 10_000
     assert found[-1]["rate"] == pytest.approx(2, rel=0.05) and found[-1]["seconds"] == 120
-    text, _ = shown([said[-1]])
+    text, _ = shown([Advanced(progress=event) for event in AttemptOutput().take(said[-1])])
     assert "solving 1/2: 10,240/11,000 solutions, 2.0/s, 6:20 left" in text
 
 

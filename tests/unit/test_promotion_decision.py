@@ -73,6 +73,14 @@ def test_base_model_and_candidate_are_called_by_their_ids() -> None:
     assert [(one.opponent, one.role) for one in decision.comparisons] == [("7B", "base")]
 
 
+def test_the_least_gain_is_over_the_champion_and_any_real_gain_over_the_base_model_is_enough() -> None:
+    options = PromotionOptions(min_gain=0.2)
+    assert decide("M3", "M0", outcomes(120), outcomes(100), "abc", outcomes(60), CHECKED, options).promoted
+    assert not decide("M3", "M0", outcomes(120), outcomes(100), "", {}, CHECKED, options).promoted, (
+        "without a champion it is over the base model"
+    )
+
+
 def test_gain_over_base_can_be_waived_but_never_below_base() -> None:
     waived = PromotionOptions(require_gain_over_base=False)
     assert decide("M3", "M0", outcomes(62), outcomes(60), "abc", outcomes(20), CHECKED, waived).promoted

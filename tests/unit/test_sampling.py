@@ -18,6 +18,7 @@ from components.core.store import open_store
 from components.sampling.choice import choose, distinct_problems
 from components.sampling.options import SamplingOptions
 from components.sampling.stage import run
+from tests.kills import Killed
 from tests.unit.student_material import demonstrations, make_model
 
 ROOT = Path(__file__).parents[2]
@@ -112,6 +113,17 @@ def test_a_killed_task_keeps_its_finished_chunks(folder: Path, whole: list[Sampl
     rows, stage = sample(folder, batch_size=5)
     assert stage.counts["resumed_problems"] == 8
     assert rows == whole
+
+
+def test_finished_chunks_go_only_when_the_output_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(*arguments: object) -> int:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("components.sampling.stage.write_records", dying)
+        sample(folder, round_number=3)
+    rows, stage = sample(folder, round_number=3)
+    assert stage.counts["resumed_problems"] == len({row.problem_id for row in rows}) > 0
 
 
 def test_no_problem_to_practise_on(folder: Path, tmp_path: Path) -> None:

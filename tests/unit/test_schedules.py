@@ -34,6 +34,7 @@ HOUR, DAY = 3600, 86_400
         ("0 0 0 13 * 5", 7 * DAY),  # the 13th or a Friday
         ("0 0 0 */10 * 5", 182 * DAY),  # a star in either: the 1st, 11th, 21st or 31st, if it is a Friday
         ("0 0 6,18 * * *", 12 * HOUR),
+        ("0 0 3,20 * * *", 17 * HOUR),  # longer within a day than over the night
         ("*/20 * * * * *", 20),
         ("0 0 0 * * 2/2", 3 * DAY),  # Tuesday, Thursday, Saturday
     ],

@@ -20,7 +20,9 @@ from components.core.stage import StageRun
 from components.core.store import open_store
 from components.sft.options import SFTOptions
 from components.sft.stage import run
+from components.student.checkpoints import Checkpoints
 from components.student.load import read_info
+from tests.kills import Killed
 from tests.unit.student_material import demonstrations, make_model, same_weights, weights
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,42 @@ def test_training_repeats_bit_for_bit_and_follows_the_seed(base: Path, trained: 
     other, _ = tune(base, "other", seed=2, **BASICS)
     assert same_weights(trained[0], again)
     assert not same_weights(trained[0], other)
+
+
+def test_checkpoints_go_only_when_the_model_is_handed_on(
+    base: Path, trained: tuple[Path, StageRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = str(base.parent / "kept checkpoints")
+
+    def dying(folder: Path) -> bool:
+        assert (folder / "model.safetensors").is_file()
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("components.sft.stage.hand_on", dying)
+        tune(base, "M1 kept", checkpoints, **{**BASICS, "checkpoint_seconds": 1e-9})
+    output, stage = tune(base, "M1 kept", checkpoints, **{**BASICS, "checkpoint_seconds": 1e-9})
+    assert stage.counts["resumed_at_step"] == 14 and same_weights(output, trained[0])
+    assert not list(open_store(checkpoints).list())
+
+
+def test_killed_between_saving_and_marking_it_goes_on_from_the_checkpoint_before(
+    base: Path, trained: tuple[Path, StageRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer removes older checkpoints when it has written a new one, which does not count yet."""
+    checkpoints, options = str(base.parent / "unmarked"), {**BASICS, "checkpoint_seconds": 1e-9}
+    mark = Checkpoints.mark
+
+    def dying(self: Checkpoints, step: int) -> None:
+        if step == 6:
+            raise Killed
+        mark(self, step)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Checkpoints, "mark", dying)
+        tune(base, "M1 unmarked", checkpoints, **options)
+    output, stage = tune(base, "M1 unmarked", checkpoints, **options)
+    assert stage.counts["resumed_at_step"] == 5 and same_weights(output, trained[0])
 
 
 KILLED = """

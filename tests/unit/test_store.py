@@ -14,7 +14,7 @@ import pytest
 from minio.versioningconfig import ENABLED, VersioningConfig
 
 from components.core.errors import StoreError
-from components.core.store import MissingKeyError, Store, fetch, open_store
+from components.core.store import FolderStore, MissingKeyError, Store, fetch, open_store
 from tests.ports import NOBODY
 from tests.s3 import S3Server
 
@@ -179,6 +179,26 @@ def test_readers_never_see_half_a_value(tmp_path: Path) -> None:
             assert list(store.list()) == ["value"]
         process.communicate()
     assert process.returncode == 0
+
+
+def test_what_is_uploaded_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, synced = FolderStore(tmp_path / "store"), set[int]()
+    fsync, replace = os.fsync, Path.replace
+
+    def note(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def only_when_synced(self: Path, target: Path) -> Path:
+        assert self.stat().st_ino in synced
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "replace", only_when_synced)
+    (tmp_path / "file").write_text("x")
+    store.upload(tmp_path / "file", "a/file")
+    store.write("a/manifest", b"y")
+    assert (store.read("a/file"), store.read("a/manifest")) == (b"x", b"y")
 
 
 def test_what_a_killed_writer_left_is_not_listed(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def test_a_begin_token_opens_prompts_but_not_completions(tokenizer: Any) -> None
     assert chat.encode_prompts(["a"])[0][0] == other.bos_token_id
     assert other.bos_token_id not in chat.encode_prompts(["a"])[0][1:]
     assert other.bos_token_id not in chat.encode_completions(["a"], ["b"])[0]
+    # Some tokenizers have one that they do not open texts with: the model has never seen it there.
+    silent = copy.deepcopy(tokenizer)
+    silent.add_special_tokens({"bos_token": "<s>"})
+    assert silent.bos_token_id not in Chat("paper", silent).encode_prompts(["a"])[0]
     assert Chat("template", other).encode_prompts(["a"])[0][0] != other.bos_token_id
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from components.core.records import Record
 from components.core.store import open_store
 from components.student.checkpoints import Checkpoints
 from components.student.chunks import discard_chunks, run_in_chunks
+from tests.kills import at_every_change
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -66,6 +67,8 @@ def test_a_checkpoint_of_the_other_form_is_not_used(store_uri: str, capsys: pyte
     together.mark(3)
     found = Checkpoints(store_uri, "task").latest_of_form(sharded=True)
     assert found is not None and found.name == "checkpoint-3"
+    assert Checkpoints(store_uri, "task").latest_of_form(sharded=False) is None
+    assert "checkpoint-3 is of a training by several processes" in capsys.readouterr().out
 
 
 def test_several_machines_bring_up_one_checkpoint(s3_bucket: str, tmp_path: Path) -> None:
@@ -78,6 +81,27 @@ def test_several_machines_bring_up_one_checkpoint(s3_bucket: str, tmp_path: Path
     one.mark(4)
     found = Checkpoints(s3_bucket, "task").latest()
     assert found is not None and {"part 0", "part 1"} <= {path.name for path in found.iterdir()}
+
+
+def test_killed_while_it_marks_a_checkpoint_there_is_always_one(s3_bucket: str, tmp_path: Path) -> None:
+    """The older ones go only when the new one counts."""
+
+    def prepare(number: int) -> Callable[[], object]:
+        machine = Checkpoints(s3_bucket, f"task {number}", tmp_path / f"machine {number}")
+        for step in (9, 10):
+            _write(machine, step)
+            machine.upload(step)
+            if step == 9:
+                machine.mark(step)
+        return lambda: machine.mark(10)
+
+    found = []
+    for number in at_every_change(prepare):
+        again = Checkpoints(s3_bucket, f"task {number}", tmp_path / f"another machine {number}").latest()
+        assert again is not None and {path.name for path in again.iterdir()} >= {"a first file", "adapter", "weights"}
+        found.append(again.name)
+    # The marker, then the old one's: marker and three files.
+    assert found == ["checkpoint-9"] + ["checkpoint-10"] * 4
 
 
 def test_killed_while_it_discards_it_leaves_no_checkpoint_without_its_files(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,22 @@ def test_greedy_agrees_with_transformers_own_generate(folder: Path) -> None:
         assert mine == Completion(text, len(tokens) - ended, "stop" if ended else "length")
 
 
+def test_tokens_are_written_at_their_places(folder: Path) -> None:
+    """With sharp attention the next token depends on how far away the others are, in a batch with shorter prompts too."""
+    student = load_student(folder, device=CPU, dtype=torch.float32)
+    with torch.no_grad():
+        for name, weight in student.model.named_parameters():
+            weight.mul_(12.0 if "q_proj" in name or "k_proj" in name else 3.0 if "_proj" in name else 1.0)
+    engine = TransformersEngine(student, GenerationOptions())
+    rows = engine.generate(QUESTIONS, seeds=[[0]] * len(QUESTIONS), temperature=0, top_p=1, max_new_tokens=24)
+    for question, [mine] in zip(QUESTIONS, rows, strict=True):
+        ids = torch.tensor(student.chat.encode_prompts([question]))
+        out = student.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
+        text = student.tokenizer.decode(out[0, ids.shape[1] :].tolist(), skip_special_tokens=True)
+        assert mine.text == text.split("\nQuestion:")[0].strip()
+    assert len({mine.text for [mine] in rows}) > 1
+
+
 class Cramped(torch.nn.Module):  # type: ignore[misc]
     """A model on a machine that has memory for so many sequences only."""
 

@@ -165,9 +165,10 @@ def test_models_are_kept_for_one_another_in_a_claim(tmp_path: Path) -> None:
     assert {"name": "TUTORLOOP_MODEL_CACHE", "value": "/tutorloop-models"} in container["env"]
 
 
-def test_a_task_that_lets_nodes_train_has_no_gpus_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nodes", [2, 8])
+def test_a_task_that_lets_nodes_train_has_no_gpus_itself(tmp_path: Path, nodes: int) -> None:
     out = tmp_path / "p.yaml"
-    compile_profile(out, load("orca_math_7b", ["rounds=1", "sft.nodes=8"]))
+    compile_profile(out, load("orca_math_7b", ["rounds=1", f"sft.nodes={nodes}"]))
     resources = {name: container["resources"] for name, (container, _) in executors(out).items()}
     assert "accelerator" not in resources["exec-sft"] and "accelerator" in resources["exec-tune"]
 

@@ -85,6 +85,8 @@ def test_what_is_in_flight_counts_as_the_largest_so_far() -> None:
         ({"max_tokens": 100}, {"x": other("another run", 60)}, True),
         ({"max_tokens_per_day": 100}, {"x": other("another run", 60)}, False),
         ({"max_tokens_per_day": 100}, {"x": other("another run", 60, day="2026-11-21")}, True),
+        ({"max_tokens_per_day": 100}, {"x": other("another run", 40, held=30)}, False),
+        ({"max_tokens": 100}, {"x": other("another run", 40, held=90)}, True),
         ({"max_tokens_per_day": 100}, {"x": other("another run", 30), "y": other("third", 30)}, False),
         ({"max_tokens": 100, "max_tokens_per_day": 100}, {"x": other("nightly", 30), "y": other("third", 30)}, False),
     ],

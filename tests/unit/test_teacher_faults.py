@@ -335,6 +335,26 @@ def test_the_failures_of_one_request_say_nothing_about_the_others() -> None:
     assert circuit.is_open
 
 
+def test_failures_before_an_answer_do_not_count() -> None:
+    circuit = Circuit(TeacherOptions(), "x")
+    for number in range(OPENS_AFTER - 1):
+        circuit.failed(failing(), number, False)
+    circuit.answered()
+    for _ in range(10 * OPENS_AFTER):
+        circuit.failed(failing(), 1, False)
+    assert not circuit.is_open, "all since then are of one request"
+
+
+def test_a_probe_that_is_broken_off_makes_room_for_the_next() -> None:
+    circuit = Circuit(TeacherOptions(), "x", clock=lambda: 1000.0)
+    circuit.open(failing())
+    assert circuit.started() and circuit.ready_at() is None
+    circuit.cancelled(False)
+    assert circuit.ready_at() is None, "that was another request, from before the outage"
+    circuit.cancelled(True)
+    assert circuit.ready_at() is not None
+
+
 def test_probes_come_at_growing_distances_until_the_outage_is_over() -> None:
     now = 1000.0
     circuit = Circuit(TeacherOptions(max_outage_s=100.0, backoff_s=1.0, max_backoff_s=8.0), "x", clock=lambda: now)

@@ -103,6 +103,21 @@ def at_random(share: float, wait_s: float) -> Refusal:
     return lambda _: wait_s if random.random() < share else None
 
 
+@pytest.mark.parametrize(("spent", "minutes"), [(None, 2), (100, 2), (200, 4), (25, 0.5)])
+def test_tokens_a_minute_are_those_that_were_spent(spent: int | None, minutes: float) -> None:
+    """Every request is thought to cost 100 tokens of 60,000 a minute."""
+
+    async def work() -> float:
+        loop = asyncio.get_running_loop()
+        options = TeacherOptions(concurrency=1, tokens_per_minute=60_000)
+        pacer = Pacer(options, Circuit(options, "x", clock=loop.time), clock=loop.time)
+        for _ in range(1200):
+            pacer.leave(await pacer.enter(100), False, spent_tokens=spent)
+        return loop.time()
+
+    assert run_in_virtual_time(work()) == pytest.approx(60 * minutes, rel=0.05)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.05])
 def test_a_few_random_refusals_cost_no_concurrency(share: float) -> None:
     run = Run(at_random(share, 0.05), 20_000)

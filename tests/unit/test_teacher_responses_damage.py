@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from components.core.store import open_store
 from components.teacher.responses.index import SUFFIX
+from components.teacher.responses.lines import decode_pack_head, encode_pack_head
 from tests.stored_replies import all_there, opened, put, read, start_writer
 
 TEXTS = [str(number) for number in range(6)]
@@ -213,6 +214,17 @@ async def test_a_damaged_object_is_told_and_not_served(s3_bucket: str, capfd: py
     assert again.corrupt == 1
     assert f"{name}: 1 damaged replies" in capfd.readouterr().out
     again.close()
+
+
+@pytest.mark.parametrize("place", range(1, 60))
+def test_a_damaged_head_of_a_pack_replaces_nothing(place: int) -> None:
+    """Else segments that the pack does not hold would not be read any more."""
+    names = {"replies/run/a-00000.jsonl": 120, "replies/run/b-00001.jsonl": 7}
+    head = encode_pack_head(names)
+    assert decode_pack_head(head + b"{}\n") == (names, len(head))
+    flipped = bytearray(head)
+    flipped[place] ^= 1
+    assert decode_pack_head(bytes(flipped) + b"{}\n") == ({}, 0)
 
 
 @pytest.mark.parametrize("turn", range(3))

@@ -5,26 +5,34 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from components.core.errors import ParameterError
+from components.core.model_files import receive
 from components.core.options import parse_options
 from components.core.records import write_records
 from components.core.stage import StageRun
 from components.core.store import open_store
 from components.sft.options import SFTOptions
 from components.sft.stage import run
+from components.student import node
+from components.student.fitting import Fit, Outcome
+from components.student.job import Job, make_job, write_job, write_result
 from components.student.kubernetes_api import ClusterError
+from components.student.launch import Place
 from components.student.load import read_info
 from components.student.options import ClusterOptions
 from components.student.spread import Spread
 from components.student.trainjob_manifest import job_name, trainjob
+from tests.kills import at_every_change
 from tests.kubernetes_double import TRAINJOBS, KubernetesDouble, task_pod
 from tests.s3 import S3Server
 from tests.unit.student_material import demonstrations, make_model, weights
@@ -163,6 +171,35 @@ def test_a_cluster_without_trainer_is_told(material: Path, cluster: Start, s3_bu
     cluster().installed = False
     with pytest.raises(ClusterError, match="install Kubeflow Trainer"):
         tune(material, tmp_path / "M1", s3_bucket, nodes=2, processes=1)
+
+
+def test_a_node_that_is_killed_leaves_no_result_without_its_model(
+    material: Path, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher takes a result for the end of the training."""
+    outcome = Outcome(info=read_info(material / "M0"), curve=[], steps=3, resumed_at_step=0)
+
+    def trained(folder: Path, job: Job, *arguments: object) -> None:
+        shutil.copytree(material / "M0", job.output)
+        write_result(folder, outcome)
+
+    monkeypatch.setattr("components.student.launch.run", trained)
+    fit = Fit(kind="sft", columns={}, learning_rate=1.0, seed=1, name="M1", config={}, facts={})
+    write_job(tmp_path / "job", make_job("M0", fit, parse_options(SFTOptions, SFT, "sft"), SPREAD, "", "key"))
+
+    def prepare(number: int) -> Callable[[], object]:
+        store = f"{s3_bucket}/{number}"
+        open_store(store).upload(tmp_path / "job", node.job_key("key"))
+        return lambda: node.run(store, "key", Place(0, "", 0))
+
+    killed = 0
+    for number in at_every_change(prepare):
+        assert not open_store(f"{s3_bucket}/{number}").exists(node.result_key("key"))
+        killed = number
+    assert killed == sum(path.is_file() for path in (material / "M0").rglob("*")) + 2, "files, their marker, the result"
+    found = open_store(f"{s3_bucket}/{killed + 1}").read(node.result_key("key"))
+    receive(msgspec.json.decode(found, type=node.Result).model, tmp_path / "received")
+    assert read_info(tmp_path / "received") == outcome.info
 
 
 def test_several_nodes_need_a_store_that_all_of_them_see(material: Path, tmp_path: Path) -> None:
