@@ -69,8 +69,8 @@ gsm8k-small: setup ## real data (DATA=folder with gsm8k/, svamp/, addsub/, singl
 	$(BIN)/tutorloop run --profile gsm8k_small --data $(DATA)
 
 compile: setup ## compile the pipelines that are kept in Git, and write the page of options
-	$(BIN)/python -m pipelines.compile
-	$(BIN)/python -m pipelines.options_page
+	$(BIN)/python -m pipelines.packages.compile
+	$(BIN)/python -m pipelines.parameters.options_page
 
 setup: $(VENV)/.laptop
 setup-dev: $(VENV)/.dev

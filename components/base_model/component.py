@@ -35,7 +35,7 @@ def base_model(
     from components.base_model.stage import run
     from components.core.options import parse_options
     from components.core.stage import stage_run
-    from components.student.load import version_uri
+    from components.student.models.load import version_uri
     from components.student.options import StudentOptions
 
     with stage_run("base_model", model, task="base model", options=options, records=records) as stage:

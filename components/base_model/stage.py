@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from components.core.errors import ParameterError, StoreError
-from components.core.model_files import INFO, hand_on
 from components.core.records import Demonstration, ModelEntry, Problem, normalise_question, problem_id, read_records, write_records
 from components.core.stage import StageRun
 from components.core.store import fetched
-from components.student.chat import Chat
-from components.student.hardware import prepare
-from components.student.load import ModelInfo, load_gguf, load_pretrained, localise, package_file, read_info, save_student
+from components.core.store.model_files import INFO, hand_on
+from components.student.models.chat import Chat
+from components.student.models.hardware import prepare
+from components.student.models.load import ModelInfo, load_gguf, load_pretrained, localise, package_file, read_info, save_student
 from components.student.options import StudentOptions
 
 NAME = "M0"
@@ -114,7 +114,7 @@ def _in_dtype(model: Any, options: StudentOptions) -> Any:
 
 
 def _tiny(benchmarks: str, options: StudentOptions, stage: StageRun, seed: int) -> tuple[Any, Any, list[Problem]]:
-    from components.student import tiny
+    from components.student.models import tiny
 
     options.check_tiny(options.SECTION)
     avoid = {normalise_question(row.question) for row in read_records(benchmarks, Problem)}

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from components.core.errors import InputError
-from components.core.whole_files import replacing
+from components.core.store.whole_files import replacing
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

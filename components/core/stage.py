@@ -12,15 +12,15 @@ from typing import Any, Protocol
 
 import msgspec
 
-from components.core import telemetry
-from components.core.dropped_rows import DroppedRows
 from components.core.errors import BudgetError, EmptyOutputError, StoreError, TutorLoopError, disk_is_full, reason_of
-from components.core.last_words import last_words
-from components.core.progress import ProgressLines
+from components.core.ledger.dropped_rows import DroppedRows
+from components.core.ledger.last_words import last_words
+from components.core.ledger.task_records import keep_record, noted
+from components.core.ledger.unfinished import keep
+from components.core.metrics import telemetry
+from components.core.metrics.progress import ProgressLines
 from components.core.records import ModelEntry, Score, StageRecord, Usage
 from components.core.redaction import redact
-from components.core.task_records import keep_record, noted
-from components.core.unfinished import keep
 
 
 class OutputArtifact(Protocol):

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from components.core.answers import canonical, is_correct
 from components.core.errors import EmptyOutputError
 from components.core.records import ModelEntry, Problem, ProblemResult, Record, digest_of, read_records, row_id, write_records
 from components.core.stage import StageRun
 from components.evaluation.options import EvaluationOptions
 from components.evaluation.scoring import benchmark_name, score
+from components.grading.answers import canonical, is_correct
 from components.stats.proportions import mean
-from components.student.chunks import discard_chunks, run_in_chunks
-from components.student.load import ModelInfo, read_info, version_uri
-from components.student.sampler import sample_seed
+from components.student.generation.chunks import discard_chunks, run_in_chunks
+from components.student.generation.sampler import sample_seed
+from components.student.models.load import ModelInfo, read_info, version_uri
 
 if TYPE_CHECKING:
-    from components.student.engines import Engine
+    from components.student.generation.interface import Engine
 
 CHAMPION = "champion"
 """Id of the champion among the models of a run."""
@@ -61,7 +61,7 @@ def run(
         EmptyOutputError: There is no benchmark problem with an answer.
         ModelError: The model does not load, or memory runs out.
     """
-    from components.student.load import localise
+    from components.student.models.load import localise
 
     folder = str(localise(model))
     problems = list(read_records(benchmarks, Problem))
@@ -82,7 +82,7 @@ def run(
     def work(chunk: Sequence[Problem], before: int) -> list[Outcome]:
         nonlocal engine
         if engine is None:
-            from components.student.engines import open_engine
+            from components.student.generation.engines import open_engine
 
             engine = open_engine(folder, options)
         began = time.monotonic()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from components.core.answers import extract_answer
 from components.core.data_folder import expand
 from components.core.errors import InputError
 from components.core.records import Record, read_records
 from components.core.store import fetched
+from components.grading.answers import extract_answer
 
 GOLDEN = Path(__file__).parent / "golden.jsonl"
 """Our own responses with known verdicts; none of them needs symbolic algebra."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from components.core.answers import is_correct
 from components.core.records import Record
+from components.grading.answers import is_correct
 from components.judging.golden import GoldenRow
 
 

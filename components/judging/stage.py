@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core.answers import Verdict, is_correct
 from components.core.errors import InputError
 from components.core.records import Demonstration, JudgedSample, Sample, read_records, write_records
 from components.core.stage import StageRun
+from components.grading.answers import Verdict, is_correct
 from components.judging.golden import golden_rows
 from components.judging.measure import Measure, measure, measure_verdicts
 from components.judging.options import JudgingOptions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from components.core.ledger.task_records import read_record
 from components.core.records import StageRecord, read_records, write_records
-from components.core.task_records import read_record
 
 
 def run(ledgers: Iterable[Path], references: Iterable[str], out: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from components.core.answers import canonical, extract_answer
+from components.grading.answers import canonical, extract_answer
 from components.offline_teacher.knowledge import CANNOT_SOLVE, Knowledge
 from components.word_problems.problems import WordProblem, noisy_solution, parse, solution_text
 from components.word_problems.solutions import calculation_verdicts, calculations, stated_answer

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.core.records import LabelledResponse, PreferencePair
-from components.student.chat import Chat
+from components.student.models.chat import Chat
 from components.student.options import TrainingOptions
-from components.student.rows import Encoded, arrange, encode_rows, sft_columns
+from components.student.training.rows import Encoded, arrange, encode_rows, sft_columns
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 
 from components.core.errors import ParameterError
-from components.core.model_files import hand_on, pass_on
 from components.core.records import LabelledResponse, ModelEntry, PreferencePair, digest_of, read_records, row_id
 from components.core.stage import StageRun
+from components.core.store.model_files import hand_on, pass_on
 from components.preference_tuning.data import Material, kto_weights, labelled_material, pair_material
 from components.preference_tuning.options import TuningOptions
-from components.student.checkpoints import Checkpoints
-from components.student.hardware import quiet
-from components.student.load import load_chat, read_info
-from components.student.spread import settings_of
-from components.student.training import Fit, train
+from components.student.models.hardware import quiet
+from components.student.models.load import load_chat, read_info
+from components.student.training.checkpoints import Checkpoints
+from components.student.training.distributed.sharding import settings_of
+from components.student.training.train import Fit, train
 
 ARMS = ("preference", "control")
 

@@ -11,7 +11,7 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 
 from components.core.errors import InputError
-from components.core.ledger import Ledger
+from components.core.ledger.reader import Ledger
 from components.core.records import Record, Score, StageRecord, Usage
 from components.core.redaction import redact
 from components.promotion.records import Decision

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from components.core import telemetry
 from components.core.errors import InputError
-from components.core.ledger import Ledger, steps
-from components.core.model_files import whole
+from components.core.ledger.reader import Ledger, steps
+from components.core.metrics import telemetry
 from components.core.records import ProblemResult, StageRecord, read_records
 from components.core.stage import StageRun
 from components.core.store import open_store
+from components.core.store.model_files import whole
 from components.promotion.card import build_card, card_text
 from components.promotion.decide import decide, dev_outcomes
 from components.promotion.options import PromotionOptions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.core.ledger import Ledger
+from components.core.ledger.reader import Ledger
 from components.report.summary import Summary
 from components.stats.differences import Difference
 

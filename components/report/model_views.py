@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.core.ledger import OTHER, ModelSummary, is_dev, steps
+from components.core.ledger.reader import OTHER, ModelSummary, is_dev, steps
 from components.core.records import Score
 from components.report.charts import Mark, Series, interval_bars, lines
 from components.report.verdict import control_reading

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.core.ledger import Ledger, steps
+from components.core.ledger.reader import Ledger, steps
 from components.report.model_views import accuracy, benchmark_keys, controls_table, sampling, slices, test_keys, unmeasured
 from components.report.rounds import rounds_left_out
 from components.report.run_views import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.core.ledger import ModelSummary
+from components.core.ledger.reader import ModelSummary
 
 
 @dataclass(frozen=True)

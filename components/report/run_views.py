@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from components.core.ledger import SUCCEEDED, Ledger, Task
+from components.core.ledger.reader import SUCCEEDED, Ledger, Task
 from components.core.records import Usage
 from components.core.redaction import redact
 from components.report.charts import Series, lines

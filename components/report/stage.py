@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from components.core.errors import InputError
-from components.core.ledger import Ledger
+from components.core.ledger.reader import Ledger
 from components.core.records import StageRecord, read_records
 from components.core.redaction import redact
-from components.core.whole_files import write_whole
+from components.core.store.whole_files import write_whole
 from components.report.figures import headline_figures
 from components.report.page import render
 from components.report.summary import Summary, summarise

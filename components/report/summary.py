@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.core.ledger import Ledger, ModelSummary, StageSummary, is_dev, steps
+from components.core.ledger.reader import Ledger, ModelSummary, StageSummary, is_dev, steps
 from components.core.records import Record, Usage
 from components.stats.differences import Difference, difference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.core.ledger import Ledger, ModelSummary, is_dev, steps
+from components.core.ledger.reader import Ledger, ModelSummary, is_dev, steps
 from components.core.records import Score
 from components.report.rounds import rounds_left_out
 from components.report.summary import Verdict, contamination_counts, control_differences, growth, main_benchmark

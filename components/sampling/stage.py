@@ -13,12 +13,12 @@ from components.core.records import Demonstration, Sample, digest_of, in_shard, 
 from components.core.stage import StageRun
 from components.sampling.choice import choose, distinct_problems
 from components.sampling.options import SamplingOptions
-from components.student.chunks import discard_chunks, run_in_chunks
-from components.student.load import read_info
-from components.student.sampler import sample_seed
+from components.student.generation.chunks import discard_chunks, run_in_chunks
+from components.student.generation.sampler import sample_seed
+from components.student.models.load import read_info
 
 if TYPE_CHECKING:
-    from components.student.engines import Engine
+    from components.student.generation.interface import Engine
 
 FREE = ("batch_size", "workers", "threads", "device")
 """Options that do not change what is sampled: a task restarted with others continues."""
@@ -63,7 +63,7 @@ def run(
     def work(chunk: Sequence[tuple[str, str]], before: int) -> list[Sample]:
         nonlocal engine, loaded
         if engine is None:
-            from components.student.engines import open_engine
+            from components.student.generation.engines import open_engine
 
             started = time.monotonic()
             engine = open_engine(model, options)

@@ -7,16 +7,16 @@ from pathlib import Path
 import msgspec
 
 from components.core.errors import EmptyOutputError
-from components.core.model_files import hand_on
 from components.core.records import Demonstration, ModelEntry, digest_of, read_records, row_id
 from components.core.stage import StageRun
+from components.core.store.model_files import hand_on
 from components.sft.options import SFTOptions
-from components.student.checkpoints import Checkpoints
-from components.student.hardware import quiet
-from components.student.load import load_chat, read_info
-from components.student.rows import arrange, encode_rows, sft_columns
-from components.student.spread import settings_of
-from components.student.training import Fit, train
+from components.student.models.hardware import quiet
+from components.student.models.load import load_chat, read_info
+from components.student.training.checkpoints import Checkpoints
+from components.student.training.distributed.sharding import settings_of
+from components.student.training.rows import arrange, encode_rows, sft_columns
+from components.student.training.train import Fit, train
 
 NAME = "M1"
 

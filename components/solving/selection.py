@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from components.core.answer_text import last_boxed
-from components.core.answers import canonical, compare, extract_answer, is_correct
 from components.core.records import Demonstration, Problem, row_id
+from components.grading.answers import canonical, compare, extract_answer, is_correct
+from components.grading.text import last_boxed
 from components.solving.options import SolvingOptions
 
 GOLD = "gold"

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.core.answers import extract_answer
 from components.core.errors import BudgetError
 from components.core.records import Demonstration, Problem, read_records, write_records
 from components.core.stage import StageRun
+from components.grading.answers import extract_answer
 from components.solving.options import SolvingOptions
 from components.solving.selection import GOLD, Solution, demonstration, select, votes
 from components.teacher.client import ReplyError, Teacher

@@ -21,8 +21,8 @@ from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
 from components.core.errors import TutorLoopError
-from components.teacher.budget import CHARACTERS_PER_TOKEN
 from components.teacher.client import Teacher
+from components.teacher.sharing.budget import CHARACTERS_PER_TOKEN
 
 CONTEXT_TOKENS = 128_000
 """AutoGen asks how much room is left; our conversations stay far below any model's limit."""

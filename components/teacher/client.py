@@ -18,20 +18,20 @@ import msgspec
 from components.core.errors import StoreError
 from components.core.records import Usage
 from components.core.redaction import environment_secrets, redact_json
-from components.core.shared_log import open_log
 from components.core.stage import StageRun
 from components.core.store import open_store
-from components.teacher.budget import CHARACTERS_PER_TOKEN, Budget
-from components.teacher.claims import BEAT_S, GRANTED, HELD, POLL_S, Claims
-from components.teacher.completions import Completion, TokenCounts, decode_completion
-from components.teacher.failures import ReplyError
+from components.teacher.http.completions import Completion, TokenCounts, decode_completion
+from components.teacher.http.failures import ReplyError
+from components.teacher.http.requests import request_body
 from components.teacher.metrics import TeacherMetrics
 from components.teacher.options import TeacherOptions
-from components.teacher.requests import request_body
+from components.teacher.pacing.sender import Sender
 from components.teacher.responses.keys import canonical_request, key_of
 from components.teacher.responses.store import ResponseStore
-from components.teacher.sending import Sender
-from components.teacher.spending import Spending, day_of
+from components.teacher.sharing.budget import CHARACTERS_PER_TOKEN, Budget
+from components.teacher.sharing.claims import BEAT_S, GRANTED, HELD, POLL_S, Claims
+from components.teacher.sharing.shared_log import open_log
+from components.teacher.sharing.spending import Spending, day_of
 
 __all__ = ["Reply", "ReplyError", "Teacher"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from components.core.metrics.telemetry import LABELS, bounded, registry, task_labels
 from components.core.stage import StageRun
-from components.core.telemetry import LABELS, bounded, registry, task_labels
 
 _requests = Counter("tutorloop_teacher_requests", "Attempts sent to the teacher, by outcome", (*LABELS, "outcome"), registry=registry)
 _latency = Histogram(

@@ -11,12 +11,12 @@ import msgspec
 
 from components.core.errors import TeacherError
 from components.core.store import open_store
-from components.teacher.completions import Completion
-from components.teacher.endpoint import Endpoint
-from components.teacher.failures import ADDRESS_HINT, Failure, unreachable
+from components.teacher.http.completions import Completion
+from components.teacher.http.endpoint import Endpoint
+from components.teacher.http.failures import ADDRESS_HINT, Failure, unreachable
+from components.teacher.http.requests import request_body
 from components.teacher.options import LIMITS, TeacherOptions
 from components.teacher.prompts import load_prompt, sections
-from components.teacher.requests import request_body
 
 PROBE_TOKENS = 64
 REFUSALS = ("400", "404", "405", "415", "422", "500", "501")

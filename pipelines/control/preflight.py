@@ -11,17 +11,18 @@ import msgspec
 
 from components.core.errors import InputError, ParameterError
 from components.core.store import is_remote, open_store
-from components.core.store_http import TASK_VARIABLE
-from components.student.spread import spread_of
+from components.core.store.http import TASK_VARIABLE
+from components.student.training.distributed.sharding import spread_of
 from components.teacher.options import TeacherOptions
 from components.teacher.preflight import Services, check_services
-from pipelines import parameters, run_record
 from pipelines.control import kubernetes_checks
 from pipelines.control.kubernetes_checks import TrainingPlan
 from pipelines.methods import METHODS
-from pipelines.parameters import RunOptions, check
-from pipelines.required_files import require_files
-from pipelines.run_record import RunRecord
+from pipelines.parameters import profile as parameters
+from pipelines.parameters.profile import RunOptions, check
+from pipelines.parameters.required_files import require_files
+from pipelines.runs import record as run_record
+from pipelines.runs.record import RunRecord
 
 STORES = ("responses", "checkpoints", "models")
 PROBE = "preflight.json"

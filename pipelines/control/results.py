@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from components.core.ledger import SUCCEEDED
+from components.core.ledger.reader import SUCCEEDED
+from components.core.ledger.task_records import read_notes, read_record
 from components.core.records import StageRecord, read_records
 from components.core.store import open_store
-from components.core.task_records import read_notes, read_record
-from pipelines import run_record
+from pipelines.runs import record as run_record
 
 FILES = {"html": "report.html", "summary": "report.json", "ledger": "ledger.jsonl", "decision": "decision.json", "card": "card.json"}
 """Results of a run, and their names in its record."""

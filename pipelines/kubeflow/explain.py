@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.last_words import LastWords
+from components.core.ledger.last_words import LastWords
 from components.core.redaction import redact
 from pipelines.kubeflow.workflow import Node, Workflow, WorkflowError, name_of, phase_of
 

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from components.core import last_words
 from components.core.errors import InputError, StoreError
-from components.core.last_words import LastWords
+from components.core.ledger import last_words
+from components.core.ledger.last_words import LastWords
 from components.core.redaction import redact
 from components.core.store import is_remote, open_store
-from pipelines import run_record
 from pipelines.kubeflow.cluster_api import Cluster, ClusterError
 from pipelines.kubeflow.explain import failures, with_last_words
 from pipelines.kubeflow.following import Event, events
 from pipelines.kubeflow.workflow import ENDED, RUN_LABEL, argument_of, phase_of, pipeline_of, run_of
+from pipelines.runs import record as run_record
 
 AT_WORK = "shared/at-work"
 """Below the home of all runs, a file for each namespace: runs that were seen at work, so that one whose workflow is deleted while

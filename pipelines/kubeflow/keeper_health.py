@@ -10,9 +10,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge
 
 from components.core.errors import ParameterError
-from components.core.pushgateway import UNREACHABLE
+from components.core.metrics.pushgateway import UNREACHABLE
+from components.core.metrics.settings import Settings
 from components.core.redaction import redact
-from components.core.telemetry_settings import Settings
 
 JOB = "keeper"
 ALIVE, READY = "alive", "ready"

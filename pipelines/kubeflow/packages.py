@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from components.core.errors import InputError, TutorLoopError
-from pipelines.binding import bound
-from pipelines.compile import package_digest
+from pipelines.packages.binding import bound
+from pipelines.packages.compile import package_digest
 
 SYMBOLIC = re.compile(r"[\w./-]+:symbolic\b")
 MAX_BYTES = 32_000_000

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from components.core.errors import InputError, StoreError
-from components.core.progress import clock
-from pipelines import run_record, summary
+from components.core.metrics.progress import clock
 from pipelines.kubeflow.cluster_api import Cluster
 from pipelines.kubeflow.explain import failures
 from pipelines.kubeflow.following import Change, Ended, follow
 from pipelines.kubeflow.workflow import argument_of, phase_of
-from pipelines.run_record import RunRecord, page_of
+from pipelines.runs import record as run_record
+from pipelines.runs import summary
+from pipelines.runs.record import RunRecord, page_of
 
 WORDS = {"running": "at work", "preparing": "is prepared", "cached": "from the cache", "skipped": "is left out", "retrying": "again"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.method import Method
+from pipelines.methods.method import Method
 from pipelines.methods.orca_math import METHOD as ORCA_MATH
 
 METHODS: dict[str, Method] = {method.name: method for method in (ORCA_MATH,)}

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Gauge
 
 from components.core.errors import ParameterError
-from components.core.pushgateway import UNREACHABLE, insist
+from components.core.metrics.pushgateway import UNREACHABLE, insist
+from components.core.metrics.settings import Settings
 from components.core.redaction import redact
-from components.core.telemetry_settings import Settings
-from pipelines.schedules import Declared
 from pipelines.sync.reconcile import Outcome
+from pipelines.sync.schedules import Declared
 
 JOB = "sync"
 

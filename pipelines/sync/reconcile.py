@@ -18,8 +18,8 @@ from pipelines.kubeflow.client import Kubeflow
 from pipelines.kubeflow.packages import Package
 from pipelines.kubeflow.records import Experiment, RecurringRun
 from pipelines.kubeflow.versions import NOT_YET, Versions
-from pipelines.schedules import Declared, Schedule
 from pipelines.sync import wanted
+from pipelines.sync.schedules import Declared, Schedule
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import msgspec
 
 from components.core.errors import ParameterError
 from pipelines.kubeflow.packages import Package
-from pipelines.schedules import Declared, Schedule, spec_hash
+from pipelines.sync.schedules import Declared, Schedule, spec_hash
 
 _MARKER = re.compile(r"managed-by=tutorloop;name=([a-z0-9-]+);spec=([0-9a-f]+)(?=\s|$)")
 DESCRIPTION_LIMIT = 255

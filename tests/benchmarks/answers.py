@@ -12,7 +12,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 
-from components.core.answers import compare
+from components.grading.answers import compare
 
 ROUNDS = 3
 PAIRS = {

@@ -27,8 +27,8 @@ import msgspec
 from components.core.store import open_store
 from components.teacher.responses.keys import canonical_request, key_of
 from components.teacher.responses.store import ResponseStore
-from components.teacher.spending import Spending
-from tests.s3 import running
+from components.teacher.sharing.spending import Spending
+from tests.support.s3 import running
 
 ROOT = Path(__file__).parents[2]
 LOOKUPS = 100_000

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from components.report.stage import run
-from tests.sample_ledger import sample_ledger, write_ledger
+from tests.support.sample_ledger import sample_ledger, write_ledger
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 

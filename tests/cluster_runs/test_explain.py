@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.core.last_words import LastWords
+from components.core.ledger.last_words import LastWords
 from pipelines.kubeflow.explain import Failure, failures, last_words, with_last_words
 from pipelines.kubeflow.workflow import Workflow, WorkflowError, argument_of, pipeline_of, run_of
-from tests.argo_workflow import ArgoWorkflow
+from tests.support.argo_workflow import ArgoWorkflow
 
 RUN = "6f1d2c3b-0000-4000-8000-000000000001"
 DRIVER_LOG = """I1201 02:00:01.000001       1 main.go:118] Setting log level to: '1'

@@ -12,9 +12,9 @@ from pipelines.kubeflow import following
 from pipelines.kubeflow.cluster_api import AwayError, Cluster, ClusterError
 from pipelines.kubeflow.following import Change, Ended, Event, events, follow
 from pipelines.kubeflow.workflow import RUN_LABEL
-from tests.argo_workflow import ArgoWorkflow
-from tests.waiting import wait_until
-from tests.workflows_double import Workflows, serving
+from tests.support.argo_workflow import ArgoWorkflow
+from tests.support.waiting import wait_until
+from tests.support.workflows_double import Workflows, serving
 
 RUN = "6f1d2c3b-0000-4000-8000-000000000001"
 

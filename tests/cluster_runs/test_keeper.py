@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from components.core.last_words import last_words
+from components.core.ledger.last_words import last_words
 from components.core.records import Usage
 from components.core.stage import stage_run
 from components.core.store import open_store
-from pipelines import run_record
-from pipelines.run_record import RunRecord
-from tests.argo_workflow import ArgoWorkflow
+from pipelines.runs import record as run_record
+from pipelines.runs.record import RunRecord
 from tests.cluster_runs import gateway as gateways
 from tests.cluster_runs.gateway import Gateway
 from tests.conftest import ROOT
-from tests.s3 import s3_bucket, s3_server
-from tests.waiting import wait_until
-from tests.workflows_double import Workflows, serving
+from tests.support.argo_workflow import ArgoWorkflow
+from tests.support.s3 import s3_bucket, s3_server
+from tests.support.waiting import wait_until
+from tests.support.workflows_double import Workflows, serving
 
 __all__ = ["s3_bucket", "s3_server"]
 

@@ -13,19 +13,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from components.core.records import Usage
-from pipelines import run_record
-from pipelines.cli import cli
-from pipelines.images import REPOSITORIES, add_to_table, described
+from pipelines.cli.main import cli
+from pipelines.images.table import REPOSITORIES, add_to_table, described
 from pipelines.kubeflow import calls, following
-from pipelines.run_record import RunRecord
-from tests.argo_workflow import ArgoWorkflow
+from pipelines.runs import record as run_record
+from pipelines.runs.record import RunRecord
 from tests.conftest import ROOT
 from tests.kubeflow.git import INPUTS, Git
 from tests.kubeflow.server import Double, Lost
 from tests.kubeflow.server import serving as serving_kubeflow
-from tests.waiting import wait_until
-from tests.workflows_double import Workflows
-from tests.workflows_double import serving as serving_cluster
+from tests.support.argo_workflow import ArgoWorkflow
+from tests.support.waiting import wait_until
+from tests.support.workflows_double import Workflows
+from tests.support.workflows_double import serving as serving_cluster
 
 RUN = "6f1d2c3b-0000-4000-8000-000000000001"
 

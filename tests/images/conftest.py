@@ -17,10 +17,11 @@ import msgspec
 import pytest
 from minio import Minio
 
-from pipelines import containers, images
-from pipelines.images import ImageTable
+from pipelines.images import table as images
+from pipelines.images.table import ImageTable
+from pipelines.local import containers
 from tests.conftest import ROOT
-from tests.s3 import ADMINISTRATOR, identity
+from tests.support.s3 import ADMINISTRATOR, identity
 
 S3_PORT = 8333
 LATENCY_S = 0.2

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import containers, image_build, images
-from pipelines.containers import DockerOptions
+from pipelines.images import build as image_build
+from pipelines.images import table as images
+from pipelines.local import containers
+from pipelines.local.containers import DockerOptions
 from tests.conftest import ROOT
 from tests.images.conftest import Lab
-from tests.ports import free_ports
-from tests.processes import answering, answers
-from tests.waiting import wait_until
+from tests.support.ports import free_ports
+from tests.support.processes import answering, answers
+from tests.support.waiting import wait_until
 
 BUILT = ("agents", "trainer", "offline-teacher", "sync")
 LIMITS_MB = {"agents": 440, "trainer": 1050, "offline-teacher": 200, "sync": 250}
@@ -187,7 +189,7 @@ def test_pushed_images_are_named_by_digest(lab: Lab, tmp_path: Path) -> None:
         table = lab.table.newest["offline-teacher"]
         local = f"{prefix}/{images.REPOSITORIES['offline-teacher']}:{table.version}"
         subprocess.run(["docker", "tag", table.reference, local], check=True)
-        command = [sys.executable, "-c", "from pipelines.cli import main; main()", "images", "build", "offline-teacher", "--push"]
+        command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "images", "build", "offline-teacher", "--push"]
         command += ["--registry", prefix, "--table", str(tmp_path / "table.json")]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stdout + done.stderr

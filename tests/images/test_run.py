@@ -13,7 +13,7 @@ from typing import Any
 import docker
 import pytest
 
-from pipelines import run_record
+from pipelines.runs import record as run_record
 from tests.images.conftest import LATENCY_S, TABLE, Lab
 from tests.local import command
 from tests.local.command import digests, ledger, scores, until

@@ -86,7 +86,7 @@ def kind(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def kubectl(settings: Settings, kind: Kind, table: Path) -> Kubectl:
     """The cluster, with all images that it will not fetch itself."""
-    from pipelines.images import read_table
+    from pipelines.images.table import read_table
 
     if settings.context:
         found = Kubectl(settings.context)

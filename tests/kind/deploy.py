@@ -18,7 +18,7 @@ from tests.kind.commands import ROOT, CommandError, WaitError, run, say, wait_un
 from tests.kind.images import put_mirror
 from tests.kind.settings import Settings
 
-TUTORLOOP = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+TUTORLOOP = [sys.executable, "-c", "from pipelines.cli.main import main; main()"]
 PROFILE = Path(__file__).with_name("kind.yaml")
 IMAGES = ("agents", "trainer", "offline-teacher", "sync")
 LAYERS = ("crds", "platform", "pipelines", "schedules")

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 OURS = re.compile(r"(^|/)tutorloop/[a-z-]+-python(@.*|:[^/]*)?$")
-"""Not read in pipelines/images.py: this runs on a machine that has nothing of ours installed."""
+"""Not read in pipelines/images/table.py: this runs on a machine that has nothing of ours installed."""
 IMAGE_VARIABLES = re.compile(r"^V2_(DRIVER|LAUNCHER)_IMAGE$")
 """KFP's API server names the images of drivers and launchers so."""
 IMAGE_ARGUMENTS = ("--executor-image",)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.parameters import load
-from pipelines.submission import changed
+from pipelines.kubeflow.submission import changed
+from pipelines.parameters.profile import load
 from tests.kind.commands import run, say, wait_until
 from tests.kind.deploy import PROFILE, TUTORLOOP, Deployment
 from tests.kind.forward import Forward

@@ -15,9 +15,9 @@ from components.core.records import StageRecord
 from components.promotion.records import Pointer
 from components.promotion.registry import POINTER, version_folder
 from components.teacher.responses.lines import decode_pack_head
-from pipelines import run_record
 from pipelines.control.results import FILES
-from pipelines.run_record import RunRecord
+from pipelines.runs import record as run_record
+from pipelines.runs.record import RunRecord
 from tests.kind.cluster import Kubectl
 from tests.kind.forward import Address
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import run_record
+from pipelines.runs import record as run_record
 from tests.kind.commands import CommandError, WaitError, wait_until
 from tests.kind.kubeflow import ENDED, NAMESPACE
 from tests.kind.lab import Lab

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines import run_record
+from pipelines.runs import record as run_record
 from tests.kind.commands import WaitError, wait_until
 from tests.kind.kubeflow import ENDED, Pod
 from tests.kind.lab import Lab

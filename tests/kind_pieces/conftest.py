@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.kind_pieces.programs import Programs, install
-from tests.prometheus import pushgateway
-from tests.s3 import s3_bucket, s3_server
+from tests.support.prometheus import pushgateway
+from tests.support.s3 import s3_bucket, s3_server
 
 __all__ = ["pushgateway", "s3_bucket", "s3_server"]
 

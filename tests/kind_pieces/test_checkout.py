@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.images import REPOSITORIES, add_to_table, described, version
+from pipelines.images.table import REPOSITORIES, add_to_table, described, version
 from pipelines.kubeflow.packages import read_package
 from tests.conftest import ROOT
 from tests.kind.deploy import LAYERS, Checkout

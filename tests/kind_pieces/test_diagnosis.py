@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.argo_workflow import ArgoWorkflow
 from tests.conftest import ROOT
 from tests.kind.cluster import Kubectl
 from tests.kind.diagnosis import Collector
 from tests.kind_pieces.programs import Programs, script
+from tests.support.argo_workflow import ArgoWorkflow
 
 UNRELIABLE = """
 import pathlib, sys

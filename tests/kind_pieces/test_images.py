@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from pipelines.images import REPOSITORIES
+from pipelines.images.table import REPOSITORIES
 from tests.kind.images import full_name, images_of, mirrored, put_mirror
 
 TEXT = """

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.kubeflow.packages import read_package
-from tests.argo_workflow import ArgoWorkflow
 from tests.conftest import ROOT
 from tests.kind import kubeflow as module
 from tests.kind.cluster import Kubectl
@@ -18,6 +17,7 @@ from tests.kind.kubeflow import Kubeflow
 from tests.kind_pieces.conftest import Direct
 from tests.kind_pieces.programs import Programs
 from tests.kind_pieces.runs_double import Runs, serving_runs
+from tests.support.argo_workflow import ArgoWorkflow
 
 PACKAGE = ROOT / "manifests" / "overlays" / "kind" / "release" / "packages" / "orca-math-tiny.yaml"
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from components.core.records import in_shard
-from pipelines.images import REPOSITORIES, described, table_of
-from pipelines.package import finished_package
-from pipelines.parameters import load
+from pipelines.images.table import REPOSITORIES, described, table_of
+from pipelines.packages.finished import finished_package
+from pipelines.parameters.profile import load
 from tests.kind.deploy import PROFILE
 from tests.kind.packages import expected, with_a_driver_that_fails, with_shards_of_sampling
 from tests.kind.test_accidents import BROKEN, SHARDS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core import pushgateway, telemetry
+from components.core.metrics import pushgateway, telemetry
 from components.core.stage import stage_run
 from components.offline_teacher.background import start_background
 from tests.kind.commands import CommandError, wait_until
@@ -17,8 +17,8 @@ from tests.kind.services import Alertmanager, Prometheus, Teacher, ask
 from tests.kind_pieces.conftest import Direct
 from tests.monitoring import files
 from tests.monitoring.test_integration import rendered_config
-from tests.ports import NOBODY
-from tests.prometheus import running
+from tests.support.ports import NOBODY
+from tests.support.prometheus import running
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipelines.images import REPOSITORIES, add_to_table, described, version
-from pipelines.parameters import load
+from pipelines.images.table import REPOSITORIES, add_to_table, described, version
+from pipelines.parameters.profile import load
 from tests.conftest import ROOT
 from tests.kind import lab as labs
 from tests.kind.deploy import PROFILE

@@ -15,20 +15,20 @@ from components.core.records import StageRecord
 from components.core.store import open_store
 from components.promotion.registry import promote, publish_version
 from components.report.stage import run as report
-from components.student.chunks import run_in_chunks
+from components.student.generation.chunks import run_in_chunks
 from components.teacher.responses import object_writing
-from pipelines import run_record
 from pipelines.control import results
-from pipelines.parameters import load
-from pipelines.run_record import RunRecord
+from pipelines.parameters.profile import load
+from pipelines.runs import record as run_record
+from pipelines.runs.record import RunRecord
 from tests.kind.deploy import PROFILE
 from tests.kind.store import ObjectStore, root_keys
 from tests.kind_pieces.conftest import Direct
 from tests.kind_pieces.programs import Programs
-from tests.s3 import ADMINISTRATOR, S3Server
-from tests.sample_ledger import sample_ledger, write_ledger
-from tests.stored_replies import key as key_of
-from tests.stored_replies import opened, put
+from tests.support.s3 import ADMINISTRATOR, S3Server
+from tests.support.sample_ledger import sample_ledger, write_ledger
+from tests.support.stored_replies import key as key_of
+from tests.support.stored_replies import opened, put
 
 RUN = "7f0c1b3a-run"
 MODELS = ("M0", "M1", "M2")

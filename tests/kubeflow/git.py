@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from click.testing import CliRunner, Result
 
-from pipelines.cli import cli
-from pipelines.compile import COMPILED
+from pipelines.cli.main import cli
 from pipelines.kubeflow.packages import Package, read_package
-from pipelines.parameters import load, run_arguments
+from pipelines.packages.compile import COMPILED
+from pipelines.parameters.profile import load, run_arguments
 
 
 def inputs() -> dict[str, Any]:

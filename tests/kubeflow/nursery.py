@@ -7,7 +7,7 @@ import sys
 
 import pipelines.sync.metrics
 import pipelines.sync.reconcile  # noqa: F401
-from pipelines.cli import cli
+from pipelines.cli.main import cli
 
 
 def main() -> None:

@@ -13,13 +13,13 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.core import pushgateway
+from components.core.metrics import pushgateway
 from pipelines.kubeflow import calls
-from tests import prometheus
 from tests.kubeflow.cluster import Refusal
 from tests.kubeflow.git import Git
 from tests.kubeflow.server import Double, Lost, serving
-from tests.ports import closed_port
+from tests.support import prometheus
+from tests.support.ports import closed_port
 
 
 def named(double: Double, name: str) -> list[dict[str, Any]]:

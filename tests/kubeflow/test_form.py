@@ -8,9 +8,9 @@ import kfp
 import kfp_server_api
 import pytest
 
-from pipelines.images import REPOSITORIES, described, table_of
-from pipelines.package import finished_package
-from pipelines.parameters import load, pipeline_arguments, run_arguments
+from pipelines.images.table import REPOSITORIES, described, table_of
+from pipelines.packages.finished import finished_package
+from pipelines.parameters.profile import load, pipeline_arguments, run_arguments
 from tests.kubeflow.git import Git
 from tests.kubeflow.server import Double
 

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from components.core.errors import InputError
-from pipelines.compile import COMPILED
-from pipelines.images import resolve
+from pipelines.images.table import resolve
 from pipelines.kubeflow.packages import read_package
-from pipelines.native import native_manifests
+from pipelines.packages.compile import COMPILED
+from pipelines.packages.native import native_manifests
 from tests.kubeflow.git import Git
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import kfp_server_api
 import pytest
 
-from pipelines.images import REPOSITORIES, described, table_of
-from pipelines.package import finished_package
-from pipelines.parameters import load
+from pipelines.images.table import REPOSITORIES, described, table_of
+from pipelines.packages.finished import finished_package
+from pipelines.parameters.profile import load
 from pipelines.sync import wanted
 from tests.kubeflow.git import Git
 from tests.kubeflow.server import Double

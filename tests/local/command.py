@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from components.core.records import StageRecord, read_records
-from pipelines import run_record
-from pipelines.run_record import RunRecord
+from pipelines.runs import record as run_record
+from pipelines.runs.record import RunRecord
 
-TUTORLOOP = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+TUTORLOOP = [sys.executable, "-c", "from pipelines.cli.main import main; main()"]
 KEY = "sk-planted-0123456789abcdef"
 """In the environment of every finished run; no file may hold it."""
 SHORT = ("--set", "rounds=1")

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import urllib.request
 
-from tests import processes
 from tests.local.command import TUTORLOOP
+from tests.support import processes
 
 
 def test_teacher_starts_alone_and_answers() -> None:
@@ -38,6 +38,6 @@ def test_profiles_are_listed_with_what_they_are_for() -> None:
 
 
 def test_help_does_not_wait_for_heavy_imports() -> None:
-    code = "import sys; from pipelines.cli import cli\ntry: cli(['--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from pipelines.cli.main import cli\ntry: cli(['--help'])\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'kfp', 'transformers', 'openai'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -10,9 +10,9 @@ import pytest
 
 from components.offline_teacher.background import start_background
 from components.offline_teacher.options import OfflineTeacherOptions
-from tests import ports
 from tests.local import command
-from tests.scripted_teacher import Answer, scripted_teacher
+from tests.support import ports
+from tests.support.scripted_teacher import Answer, scripted_teacher
 
 pytestmark = pytest.mark.pipeline
 

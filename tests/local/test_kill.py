@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from components.core.store import open_store
-from pipelines import run_record
+from pipelines.runs import record as run_record
 from tests.local import command
 from tests.local.command import SHORT, digests, scores, until
-from tests.missing import small_file_system
+from tests.support.missing import small_file_system
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from components.core.records import Demonstration, Problem, normalise_question, read_records
-from pipelines.closure import closure, imported_modules
+from pipelines.images.closure import closure, imported_modules
 from tests.conftest import ROOT
 from tests.local import command
 from tests.local.command import KEY, SHORT, ledger, scores
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a finished smoke run."""
     home = tmp_path_factory.mktemp("home")
-    path = os.pathsep.join(filter(None, (str(ROOT / "tests" / "opened"), os.environ.get("PYTHONPATH", ""))))
+    path = os.pathsep.join(filter(None, (str(ROOT / "tests" / "support" / "opened"), os.environ.get("PYTHONPATH", ""))))
     noted = {"PYTHONPATH": path, "TUTORLOOP_TEST_OPENED": str(home / OPENED)}
     status, output = command.run(home, environment={"TUTORLOOP_TEACHER_API_KEY": KEY, **noted})
     assert status == 0, output + command.log_of(home)[-5000:]

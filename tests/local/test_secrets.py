@@ -20,9 +20,9 @@ import pytest
 
 from components.offline_teacher.background import BackgroundTeacher, start_background
 from tests.local import command
-from tests.ports import NOBODY, closed_port
-from tests.s3 import S3Server
-from tests.scripted_teacher import Answer, Body, ScriptedTeacher, scripted_teacher
+from tests.support.ports import NOBODY, closed_port
+from tests.support.s3 import S3Server
+from tests.support.scripted_teacher import Answer, Body, ScriptedTeacher, scripted_teacher
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from components.core.ledger import Ledger
-from components.core.task_records import read_notes
-from pipelines.run_record import RunRecord
+from components.core.ledger.reader import Ledger
+from components.core.ledger.task_records import read_notes
+from pipelines.runs.record import RunRecord
 from tests.local import command
 from tests.local.command import SHORT, until
-from tests.unit.test_report import Page
+from tests.unit.stages.test_report import Page
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 

@@ -11,7 +11,7 @@ import pytest
 from tests.manifests import kustomize
 from tests.manifests.objects import Cluster
 from tests.manifests.run_pods import run_pods
-from tests.missing import missing
+from tests.support.missing import missing
 
 LAYERS = ("crds", "platform", "pipelines", "schedules")
 OVERLAYS = ("kind", "production")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 
 from components.student.options import ClusterOptions
-from components.student.spread import Spread
-from components.student.trainjob_manifest import trainjob
+from components.student.training.distributed.sharding import Spread
+from components.student.training.distributed.trainjob_manifest import trainjob
 from tests.conftest import ROOT
 from tests.manifests.objects import Object, read_yaml
 

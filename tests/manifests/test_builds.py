@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.package_checks.workflow_size import MAX_WORKFLOW_SIZE
+from pipelines.packages.checks.workflow_size import MAX_WORKFLOW_SIZE
 from tests.manifests import kubeflow, kustomize
 from tests.manifests.conftest import LAYERS, OVERLAYS, Build
 from tests.manifests.objects import CLUSTER_SCOPED, Identity, Object, identify, is_ours, read_yaml

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import ClusterOptions
-from pipelines.compile import compile_profile
-from pipelines.parameters import load
+from pipelines.packages.cluster import ClusterOptions
+from pipelines.packages.compile import compile_profile
+from pipelines.parameters.profile import load
 from tests.manifests.argo_defaults import defaults_of, merged, name_of, workflow_of
 from tests.manifests.conftest import OVERLAYS, Build, whole
 from tests.manifests.objects import Cluster, Object, read_yaml

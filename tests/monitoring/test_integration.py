@@ -15,20 +15,20 @@ from typing import Any
 import pytest
 import yaml
 
-from components.core import pushgateway
+from components.core.metrics import pushgateway
 from components.core.stage import stage_run
 from components.core.store import open_store
 from components.promotion.registry import promote
 from pipelines.kubeflow.keeper_health import Health
-from pipelines.schedules import read_folder
 from pipelines.sync.metrics import publish
 from pipelines.sync.reconcile import Outcome
+from pipelines.sync.schedules import read_folder
 from tests.conftest import ROOT
 from tests.local import command
 from tests.monitoring import files
-from tests.ports import NOBODY
-from tests.prometheus import get, pushed, running
-from tests.waiting import wait_until
+from tests.support.ports import NOBODY
+from tests.support.prometheus import get, pushed, running
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 

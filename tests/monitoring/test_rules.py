@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.monitoring import files
-from tests.prometheus import program
+from tests.support.prometheus import program
 
 RULE_TESTS = sorted(Path(__file__).parent.glob("*.test.yaml"))
 
@@ -103,7 +103,7 @@ def test_the_dashboard_is_one_that_grafana_takes() -> None:
 def test_the_dashboard_shows_every_metric_of_the_code() -> None:
     """A figure that nobody sees is not worth exporting: each is on a panel, or behind a recorded series that is."""
     import components.teacher.metrics  # noqa: F401 - the teacher's metrics register when they are imported
-    from components.core import telemetry
+    from components.core.metrics import telemetry
 
     exported = {family.name for content in (telemetry.registry, telemetry.pipeline_registry) for family in content.collect()}
     shown = " ".join([query.expression for query in files.panel_queries()] + [rule["expr"] for rule in files.rules()])

@@ -17,9 +17,9 @@ import pytest
 
 from components.offline_teacher.background import start_background
 from tests.conftest import ROOT
-from tests.ports import free_ports
-from tests.processes import answering, stop
 from tests.servers.llama_server import WEIGHTS
+from tests.support.ports import free_ports
+from tests.support.processes import answering, stop
 
 HERE = Path(__file__).parent
 INSTALLED = ROOT / "build" / "servers"

@@ -15,8 +15,8 @@ from components.teacher.agents import check_solvable, rewrite_once
 from components.teacher.client import Reply, Teacher
 from components.teacher.options import TeacherOptions
 from components.teacher.preflight import preflight
-from tests.ports import NOBODY
 from tests.servers.servers import KEY, NAMES, RealServer, ask, running
+from tests.support.ports import NOBODY
 
 PROBLEM = "Tom has 3 apples and buys 4 more. How many has he?"
 

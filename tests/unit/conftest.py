@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.missing import small_file_system
-from tests.s3 import mortal_s3_bucket, mortal_s3_server, s3_bucket, s3_server
+from tests.support.missing import small_file_system
+from tests.support.s3 import mortal_s3_bucket, mortal_s3_server, s3_bucket, s3_server
 
 __all__ = ["address", "mortal_s3_bucket", "mortal_s3_server", "s3_bucket", "s3_server", "small_disk"]
 

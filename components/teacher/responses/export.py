@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from components.core.store import Store
-from components.teacher.completions import decode_completion
+from components.teacher.http.completions import decode_completion
 from components.teacher.responses.lines import Line
 from components.teacher.responses.survey import Progress, contents, survey
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.teacher.responses.lines import Entry
-from components.teacher.spending import DAY_S, Spending
+from components.teacher.sharing.spending import DAY_S, Spending
 
 SUFFIX = ".idx"
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from components.teacher.spending import Spending
+from components.teacher.sharing.spending import Spending
 
 KEY_BYTES = 16
 """So much of a key names a reply in an index; the line itself holds all of it."""

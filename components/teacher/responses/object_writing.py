@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components.core.errors import StoreError, reason_of
 from components.core.store import KeysRefusedError, Store
-from components.core.whole_files import append_whole
+from components.core.store.whole_files import append_whole
 from components.teacher.responses.catalog import Catalog
 from components.teacher.responses.index import SUFFIX, encode_index, entries_of
 from components.teacher.responses.lines import Entry, encode_pack_head

@@ -18,7 +18,7 @@ from components.teacher.responses.index import SUFFIX, decode_index, encode_inde
 from components.teacher.responses.lines import Line, encode_line, encode_pack_head, scan
 from components.teacher.responses.segments import PRUNED, segment_name
 from components.teacher.responses.survey import LOOSE_BYTES, Content, Listing, contents, model_of, survey
-from components.teacher.spending import DAY_S, Spending
+from components.teacher.sharing.spending import DAY_S, Spending
 
 IDLE_S = 3600.0
 """Segments that were written to later may have a living writer."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from components.core.store import Item, MissingKeyError, Store
 from components.teacher.responses.index import SUFFIX, Entries, decode_index, entries_of, spending_by_day
 from components.teacher.responses.lines import scan
-from components.teacher.spending import Spending
+from components.teacher.sharing.spending import Spending
 
 FOLDER = "replies/"
 PRUNED = "packed."

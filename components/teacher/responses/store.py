@@ -15,7 +15,7 @@ from components.teacher.responses.object_writing import ObjectWriter
 from components.teacher.responses.reading import FileReader, ObjectReader, Reader
 from components.teacher.responses.segments import FOLDER, Part, read_part, safe_run
 from components.teacher.responses.writing import FileWriter, Writer
-from components.teacher.spending import DAY_S, Spending, day_of
+from components.teacher.sharing.spending import DAY_S, Spending, day_of
 
 SHOWN = 5
 """So many places of damage are told."""

@@ -13,7 +13,7 @@ from components.teacher.responses.index import SUFFIX, decode_index, entries_of
 from components.teacher.responses.keys import key_of
 from components.teacher.responses.lines import KEY_BYTES, Line, decode_pack_head, lines_in, may_be_pack, scan
 from components.teacher.responses.segments import FOLDER, Segment, parse_name, segments_among
-from components.teacher.spending import Spending, day_of
+from components.teacher.sharing.spending import Spending, day_of
 
 HEAD_BYTES = 1 << 16
 LOOSE_BYTES = 16 << 20

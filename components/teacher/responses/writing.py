@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from components.core.errors import StoreError, reason_of
 from components.core.store import FolderStore
-from components.core.whole_files import append_whole
+from components.core.store.whole_files import append_whole
 from components.teacher.responses.catalog import Catalog
 from components.teacher.responses.index import SUFFIX, encode_index, entries_of
 from components.teacher.responses.lines import Entry

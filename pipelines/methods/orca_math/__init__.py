@@ -17,7 +17,7 @@ from components.solving.options import SolvingOptions
 from components.student.options import StudentOptions
 from components.synthesis.options import SynthesisOptions
 from components.teacher.options import TeacherOptions
-from pipelines.method import Method
+from pipelines.methods.method import Method
 from pipelines.methods.orca_math.before import asked, warnings
 from pipelines.methods.orca_math.shape import OrcaMathShape
 

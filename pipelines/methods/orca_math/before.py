@@ -6,7 +6,7 @@ from components.judging.options import JudgingOptions
 from components.seeds.options import SeedsOptions
 from components.solving.options import SolvingOptions
 from components.synthesis.options import SynthesisOptions
-from pipelines.method import Sections
+from pipelines.methods.method import Sections
 
 ALWAYS_SOLVED = frozenset({"builtin", "gsm8k"})
 """Sets in which every problem has a worked solution."""

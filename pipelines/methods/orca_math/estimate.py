@@ -11,9 +11,9 @@ from components.sft.options import SFTOptions
 from components.solving.options import SolvingOptions
 from components.synthesis.options import SynthesisOptions
 from components.teacher.options import TeacherOptions
-from pipelines.estimate import Assumptions, Estimate, Estimator, Number, Share, Tokens, asked, at_most
+from pipelines.forecast.estimate import Assumptions, Estimate, Estimator, Number, Share, Tokens, asked, at_most
 from pipelines.methods.orca_math.shape import OrcaMathShape
-from pipelines.parameters import RunOptions
+from pipelines.parameters.profile import RunOptions
 
 
 class OrcaMathAssumptions(Assumptions, frozen=True, kw_only=True):

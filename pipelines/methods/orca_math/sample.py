@@ -33,10 +33,10 @@ from components.teacher.client import Reply, ReplyError, Teacher
 from components.teacher.concurrency import map_concurrently
 from components.teacher.options import TeacherOptions
 from components.teacher.prompts import load_prompt
+from components.teacher.sharing.spending import Spending
 from components.teacher.solve import PROMPT as SOLVE
 from components.teacher.solve import solve_problem
-from components.teacher.spending import Spending
-from pipelines.forecast import Progress
+from pipelines.forecast.ranges import Progress
 
 TASK = StageRun("sample")
 """Labels of the metrics."""
