@@ -213,7 +213,7 @@ def rows(run_name: str, stage: str, dropped: bool, reason: str, limit: int, home
 @_home
 def study(profile: str, arms: tuple[str, ...], seeds: str, home: str, data: str | None, **stores: str | None) -> None:
     """Rerun a profile over seeds and arms; print the table with paired intervals."""
-    from pipelines.runs.study import run_study
+    from pipelines.local.study import run_study
 
     _use_data(data)
     click.echo(run_study(profile, arms, seeds, home, {name: uri for name, uri in stores.items() if uri}))

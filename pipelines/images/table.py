@@ -23,7 +23,7 @@ from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
 from components.core.records import Record
 from components.core.store import MissingKeyError, fetched, put
 from pipelines.images.closure import closure, imported_modules
-from pipelines.packages.text import read_package, written_package
+from pipelines.images.package_text import read_package, written_package
 
 ROOT = Path(__file__).resolve().parents[2]
 

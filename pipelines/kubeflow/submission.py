@@ -11,7 +11,6 @@ from components.core.errors import ParameterError
 from pipelines.images.table import ImageTable
 from pipelines.packages.finished import finished_package
 from pipelines.parameters import profile as parameters
-from pipelines.sync.schedules import fixed
 
 TRIALS = "-trials"
 """Behind the name of a profile's pipeline: versions of runs by hand must not become the newest of a pipeline that a schedule runs."""
@@ -68,7 +67,7 @@ def given_to(package_profile: str, profile: str, overrides: Sequence[str]) -> di
         raise ParameterError("--profile", profile, f"{package_profile}, for which the package was compiled")
     known = parameters.load(profile or package_profile) if overrides else None
     for text in overrides:
-        if known and text.partition("=")[0].partition(".")[0] in fixed(known):
+        if known and text.partition("=")[0].partition(".")[0] in parameters.compiled_in(known):
             raise ParameterError("--set", text, "something else with --package: this is compiled into it")
     return changed(profile or package_profile, overrides) if overrides else {}
 

@@ -12,19 +12,18 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from components.core.errors import TutorLoopError
-from components.core.options import parse_options
-from components.core.stage import StageRun
+from components.offline_teacher.options import OfflineTeacherOptions
 from pipelines.local import containers
 from pipelines.local import events as run_events
 from pipelines.local.containers import DockerOptions
 from pipelines.local.events import Channel, RunFailed, plain
+from pipelines.runs.offline_teacher import Start, as_process, offline_teacher
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,48 +64,18 @@ def _die_with_parent(docker: DockerOptions | None) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-@contextlib.contextmanager
-def offline_teacher(
-    options: dict[str, Any] | None, answer_key: list[dict[str, Any]], seed: int, folder: Path, docker: DockerOptions | None = None
-) -> Iterator[None]:
-    """Run the offline teacher for a while, and tell the tasks its address.
+def _start(job: Job) -> Start:
+    """How the offline teacher is started: as the tasks are."""
+    docker = job.docker
+    if docker is None:
+        return as_process
 
-    Args:
-        options: Its options; None when it is not needed.
-        answer_key: Seed sources whose solutions it may give.
-        seed: Of the run, for these sources.
-        folder: Where these solutions are written.
-        docker: How to run it as a container; None for a process.
-    """
-    if options is None:
-        yield
-        return
-    from components.offline_teacher.background import ADDRESS_VARIABLE, start_background
-    from components.offline_teacher.options import OfflineTeacherOptions
+    def as_container(options: OfflineTeacherOptions) -> contextlib.AbstractContextManager[str]:
+        # Solutions that were collected for this run are among those that it may read.
+        readable = sorted({*docker.readable, *containers.existing_paths(options.answer_key)})
+        return containers.offline_teacher(msgspec.structs.replace(docker, readable=readable), msgspec.to_builtins(options))
 
-    chosen = parse_options(OfflineTeacherOptions, options, "offline_teacher")
-    if answer_key:
-        key = str(_write_answer_key(answer_key, seed, folder))
-        chosen = msgspec.structs.replace(chosen, answer_key=(*chosen.answer_key, key))
-        docker = docker and msgspec.structs.replace(docker, readable=[*docker.readable, key])
-    with contextlib.ExitStack() as stack:
-        if docker is None:
-            address = stack.enter_context(start_background(chosen)).url
-        else:
-            address = stack.enter_context(containers.offline_teacher(docker, msgspec.to_builtins(chosen)))
-        os.environ[ADDRESS_VARIABLE] = address
-        yield
-
-
-def _write_answer_key(answer_key: list[dict[str, Any]], seed: int, folder: Path) -> Path:
-    """Collect the worked solutions that the offline teacher may give."""
-    from components.seeds.options import SeedsOptions
-    from components.seeds.stage import collect_seeds
-
-    path = folder / "answer_key.jsonl"
-    sources = parse_options(SeedsOptions, {"sources": answer_key}, "answer_key")
-    collect_seeds(path, sources, seed, StageRun("answer_key"))
-    return path
+    return as_container
 
 
 def run_package(job: Job) -> None:
@@ -119,7 +88,7 @@ def run_package(job: Job) -> None:
     if job.docker is not None:
         containers.remove_containers(job.docker.home)
         containers.give_folders(job.docker)
-    with offline_teacher(job.offline_teacher, job.answer_key, job.arguments["seed"], Path(job.folder), job.docker):
+    with offline_teacher(job.offline_teacher, job.answer_key, job.arguments["seed"], Path(job.folder), _start(job)):
         runner = _runner(job)
         warnings.filterwarnings("ignore", module="kfp")
         from kfp import components, local

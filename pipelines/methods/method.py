@@ -16,8 +16,8 @@ from components.teacher.options import TeacherOptions
 if TYPE_CHECKING:
     from pipelines.forecast.estimate import Estimator
     from pipelines.forecast.ranges import Forecast, Progress
-    from pipelines.packages.task_settings import TaskSettings
     from pipelines.parameters.profile import RunOptions
+    from pipelines.parts.task_settings import TaskSettings
 
 Sections = Mapping[str, Any]
 """Section to its checked options."""

@@ -26,7 +26,7 @@ def compile_profile(out: Path, options: RunOptions) -> None:
     from kfp.compiler import Compiler
 
     from pipelines.packages.slimming import slim
-    from pipelines.packages.task_settings import TaskSettings
+    from pipelines.parts.task_settings import TaskSettings
 
     launchers = frozenset(name for name, kind in options.method.trainings.items() if options.section(kind, name).nodes > 1)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from pipelines.images import table as images
+from pipelines.images.package_text import read_package, written_package
 from pipelines.images.table import ImageTable
 from pipelines.packages.binding import bind
 from pipelines.packages.checks import require
 from pipelines.packages.compile import compile_profile, package_digest
-from pipelines.packages.text import read_package, written_package
 from pipelines.parameters.profile import RunOptions, pipeline_arguments, run_arguments, uses_vllm
 
 

@@ -10,7 +10,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from pipelines.packages.text import read_package, written_package
+from pipelines.images.package_text import read_package, written_package
 
 
 def slim(path: Path) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from components.core.options import Options
 from components.offline_teacher.options import OfflineTeacherOptions
 from pipelines.methods import METHODS
-from pipelines.packages.cluster import ClusterOptions
+from pipelines.parameters.cluster import ClusterOptions
 from pipelines.parameters.profile import ProfileOptions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"

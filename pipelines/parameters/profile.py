@@ -19,7 +19,7 @@ from components.student.options import GenerationOptions
 from components.teacher.options import OFFLINE, TeacherOptions
 from pipelines.methods import DEFAULT, METHODS
 from pipelines.methods.method import Method
-from pipelines.packages.cluster import ClusterOptions, parse_cluster
+from pipelines.parameters.cluster import ClusterOptions, parse_cluster
 from pipelines.parameters.yaml_loader import YamlLoader
 
 INDEX = re.compile(r"\[(\d+)\]")
@@ -34,7 +34,7 @@ class ProfileOptions(Options, frozen=True, kw_only=True):
         seed: Seed of everything random.
         offline_teacher: Options of the offline teacher that is started when a teacher's ``base_url`` is ``offline``.
         answer_key: Sources (as in ``seeds.sources``) whose worked solutions the offline teacher may give.
-        cluster: How tasks run on a cluster (``pipelines.packages.cluster``); fixed when the pipeline is compiled.
+        cluster: How tasks run on a cluster (``pipelines.parameters.cluster``); fixed when the pipeline is compiled.
     """
 
     description: str = ""
@@ -276,6 +276,11 @@ def run_arguments(run: RunOptions) -> dict[str, Any]:
     """
     sections: dict[str, Any] = _without_null(msgspec.to_builtins(run.sections))
     return sections | {"seed": run.seed}
+
+
+def compiled_in(run: RunOptions) -> set[str]:
+    """Parts of a profile that are compiled into its package, so that a run on a cluster is not given them."""
+    return {field.name for kind in (ProfileOptions, run.method.shape) for field in msgspec.structs.fields(kind)} - {"seed"}
 
 
 def changed(run: RunOptions, profile: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from components.evaluation.component import evaluate_champion
 from components.promotion.component import compare, current_champion, publish
 from components.report.component import report
 from pipelines.control.component import keep_results
-from pipelines.packages.task_settings import TaskSettings
 from pipelines.parts.graphs import Layer, layer
+from pipelines.parts.task_settings import TaskSettings
 
 
 def comparison_layer(settings: TaskSettings) -> Layer:

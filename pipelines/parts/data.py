@@ -13,8 +13,8 @@ from components.promotion.component import starting_point
 from components.seeds.component import collect_benchmarks, collect_seeds, sources_version
 from components.solving.component import solve
 from components.synthesis.component import synthesize
-from pipelines.packages.task_settings import TaskSettings
 from pipelines.parts.graphs import Layer, layer
+from pipelines.parts.task_settings import TaskSettings
 
 
 class Data(NamedTuple):

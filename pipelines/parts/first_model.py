@@ -8,8 +8,8 @@ from kfp.dsl import Artifact, Dataset, Input, Model
 from components.evaluation.component import evaluate
 from components.ledger.component import gather
 from components.sft.component import sft
-from pipelines.packages.task_settings import TaskSettings
 from pipelines.parts.graphs import Layer, layer
+from pipelines.parts.task_settings import TaskSettings
 
 
 class FirstModel(NamedTuple):

@@ -12,8 +12,8 @@ from components.ledger.component import gather
 from components.preference_tuning.component import tune
 from components.preferences.component import build_preferences
 from components.sampling.component import sample
-from pipelines.packages.task_settings import TaskSettings
 from pipelines.parts.graphs import Layer, layer
+from pipelines.parts.task_settings import TaskSettings
 
 
 class Round(NamedTuple):

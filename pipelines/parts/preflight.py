@@ -17,8 +17,8 @@ from kfp.dsl import PipelineTask
 from components.core.images import SYNC
 from components.core.options import Options
 from pipelines.methods.method import Method
-from pipelines.packages.task_settings import TaskSettings
 from pipelines.parts.graphs import inputs_of
+from pipelines.parts.task_settings import TaskSettings
 
 SOURCE = """def preflight({inputs}):
     given = dict(locals())

@@ -23,11 +23,6 @@ from pipelines.sync import cron
 KUSTOMIZATION = "kustomization.yaml"
 
 
-def fixed(run: parameters.RunOptions) -> set[str]:
-    """Parts of a profile that are compiled into its package, so that a run on a cluster is not given them."""
-    return {field.name for kind in (parameters.ProfileOptions, run.method.shape) for field in msgspec.structs.fields(kind)} - {"seed"}
-
-
 # Kubeflow keeps a recurring run's description in 255 characters, and the marker of a sync needs up to half of them.
 Description = Annotated[str, Meta(max_length=120)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -161,7 +156,7 @@ def _checked(schedule: Schedule) -> Declared:
         raise ParameterError("schedule.profile", schedule.profile, "one of " + ", ".join(parameters.profile_names()))
     profile = parameters.load(schedule.profile)
     for name in schedule.parameters:
-        if name.partition(".")[0] in fixed(profile):
+        if name.partition(".")[0] in parameters.compiled_in(profile):
             raise ParameterError(
                 f"schedule.parameters.{name}", schedule.parameters[name], "set in the profile: it is compiled into the package"
             )

@@ -24,11 +24,11 @@ from components.teacher.options import LIMITS, OFFLINE, TeacherOptions
 from components.teacher.preflight import preflight
 from components.teacher.sharing.spending import Spending
 from pipelines.forecast.ranges import RESAMPLES, Figure, Forecast, LimitForecast, Progress, StageForecast, figure, total
-from pipelines.local.child import offline_teacher
 from pipelines.methods.orca_math.estimate import ESTIMATOR, OrcaMathAssumptions, estimate
 from pipelines.methods.orca_math.sample import Kind, Plan, Sample, Unit, look_up, requests_of, take
 from pipelines.methods.orca_math.shape import OrcaMathShape
 from pipelines.parameters.profile import RunOptions
+from pipelines.runs.offline_teacher import offline_teacher
 
 LITTLE = 1e-6
 """In the place of nothing, where an assumption must be above zero."""

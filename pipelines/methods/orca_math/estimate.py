@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from components.evaluation.options import EvaluationOptions
 from components.judging.options import JudgingOptions
 from components.preference_tuning.options import TuningOptions
@@ -13,7 +15,9 @@ from components.synthesis.options import SynthesisOptions
 from components.teacher.options import TeacherOptions
 from pipelines.forecast.estimate import Assumptions, Estimate, Estimator, Number, Share, Tokens, asked, at_most
 from pipelines.methods.orca_math.shape import OrcaMathShape
-from pipelines.parameters.profile import RunOptions
+
+if TYPE_CHECKING:
+    from pipelines.parameters.profile import RunOptions
 
 
 class OrcaMathAssumptions(Assumptions, frozen=True, kw_only=True):

@@ -10,13 +10,13 @@ from typing import Any
 
 from pipelines.methods.orca_math import METHOD
 from pipelines.methods.orca_math.shape import OrcaMathShape
-from pipelines.packages.task_settings import TaskSettings
 from pipelines.parts.comparison import comparison_layer
 from pipelines.parts.data import data_layer
 from pipelines.parts.first_model import first_model_layer
 from pipelines.parts.graphs import graph, inputs_of
 from pipelines.parts.practice import practice_layer
 from pipelines.parts.preflight import checked_first
+from pipelines.parts.task_settings import TaskSettings
 
 
 def build(shape: OrcaMathShape, settings: TaskSettings) -> Any:

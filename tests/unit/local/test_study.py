@@ -10,8 +10,8 @@ import pytest
 from components.core.errors import ParameterError
 from components.core.ledger.reader import ModelSummary
 from components.core.records import Score
+from pipelines.local.study import parse_arms, parse_seeds, run_study, table
 from pipelines.runs.record import RunRecord
-from pipelines.runs.study import parse_arms, parse_seeds, run_study, table
 from tests.support.sample_ledger import entry
 
 SMOKE = str(Path(__file__).parents[2] / "local" / "smoke.yaml")
