@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import TutorLoopError
-from pipelines.parameters.cluster import ClusterOptions, PodOptions, Toleration
+from pipelines.parts.cluster import ClusterOptions, PodOptions, Toleration
 
 TIMEOUT_S = (5.0, 60.0)
 """To connect, and to answer."""

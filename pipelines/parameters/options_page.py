@@ -16,8 +16,8 @@ import msgspec
 from components.core.options import Options
 from components.offline_teacher.options import OfflineTeacherOptions
 from pipelines.methods import METHODS
-from pipelines.parameters.cluster import ClusterOptions
 from pipelines.parameters.profile import ProfileOptions
+from pipelines.parts.cluster import ClusterOptions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"
 HEAD = """# Options

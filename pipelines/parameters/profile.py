@@ -19,8 +19,8 @@ from components.student.options import GenerationOptions
 from components.teacher.options import OFFLINE, TeacherOptions
 from pipelines.methods import DEFAULT, METHODS
 from pipelines.methods.method import Method
-from pipelines.parameters.cluster import ClusterOptions, parse_cluster
 from pipelines.parameters.yaml_loader import YamlLoader
+from pipelines.parts.cluster import ClusterOptions, parse_cluster
 
 INDEX = re.compile(r"\[(\d+)\]")
 
@@ -34,7 +34,7 @@ class ProfileOptions(Options, frozen=True, kw_only=True):
         seed: Seed of everything random.
         offline_teacher: Options of the offline teacher that is started when a teacher's ``base_url`` is ``offline``.
         answer_key: Sources (as in ``seeds.sources``) whose worked solutions the offline teacher may give.
-        cluster: How tasks run on a cluster (``pipelines.parameters.cluster``); fixed when the pipeline is compiled.
+        cluster: How tasks run on a cluster (``pipelines.parts.cluster``); fixed when the pipeline is compiled.
     """
 
     description: str = ""

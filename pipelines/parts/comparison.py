@@ -7,7 +7,7 @@ from kfp.dsl import Artifact, Dataset, Input, Model
 from components.evaluation.component import evaluate_champion
 from components.promotion.component import compare, current_champion, publish
 from components.report.component import report
-from pipelines.control.component import keep_results
+from pipelines.parts.component import keep_results
 from pipelines.parts.graphs import Layer, layer
 from pipelines.parts.task_settings import TaskSettings
 

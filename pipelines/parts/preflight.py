@@ -8,7 +8,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from kfp import dsl
@@ -16,9 +16,11 @@ from kfp.dsl import PipelineTask
 
 from components.core.images import SYNC
 from components.core.options import Options
-from pipelines.methods.method import Method
 from pipelines.parts.graphs import inputs_of
 from pipelines.parts.task_settings import TaskSettings
+
+if TYPE_CHECKING:
+    from pipelines.methods.method import Method
 
 SOURCE = """def preflight({inputs}):
     given = dict(locals())

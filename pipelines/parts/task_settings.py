@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 from kfp import dsl, kubernetes
 
-from pipelines.parameters.cluster import VARIABLES, ClusterOptions, Kind, PodOptions
+from pipelines.parts.cluster import VARIABLES, ClusterOptions, Kind, PodOptions
 
 USER = 65532
 """Of the images."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipelines.parameters.cluster import StoreOptions
+from pipelines.parts.cluster import StoreOptions
 from tests.manifests.conftest import Build
 from tests.manifests.objects import read_yaml
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.packages.compile import compile_profile
-from pipelines.parameters.cluster import ClusterOptions
 from pipelines.parameters.profile import load
+from pipelines.parts.cluster import ClusterOptions
 from tests.manifests.argo_defaults import defaults_of, merged, name_of, workflow_of
 from tests.manifests.conftest import OVERLAYS, Build, whole
 from tests.manifests.objects import Cluster, Object, read_yaml

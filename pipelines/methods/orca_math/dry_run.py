@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from components.core.records import Problem, read_records
 from components.core.stage import StageRun
@@ -27,8 +27,10 @@ from pipelines.forecast.ranges import RESAMPLES, Figure, Forecast, LimitForecast
 from pipelines.methods.orca_math.estimate import ESTIMATOR, OrcaMathAssumptions, estimate
 from pipelines.methods.orca_math.sample import Kind, Plan, Sample, Unit, look_up, requests_of, take
 from pipelines.methods.orca_math.shape import OrcaMathShape
-from pipelines.parameters.profile import RunOptions
 from pipelines.runs.offline_teacher import offline_teacher
+
+if TYPE_CHECKING:
+    from pipelines.parameters.profile import RunOptions
 
 LITTLE = 1e-6
 """In the place of nothing, where an assumption must be above zero."""

@@ -25,7 +25,7 @@ from components.report.changes import changes
 from pipelines.control import kubernetes_checks, preflight, results
 from pipelines.control.kubernetes_checks import ClusterError, TrainingPlan
 from pipelines.parameters import profile as parameters
-from pipelines.parameters.cluster import ClusterOptions, parse_cluster
+from pipelines.parts.cluster import ClusterOptions, parse_cluster
 from pipelines.runs import record as run_record
 from tests.support.kills import Killed, at_every_change, killed_before
 

@@ -16,7 +16,7 @@ from pipelines.parameters.options_page import PAGE
 from pipelines.parameters.profile import load
 from tests.conftest import ROOT
 
-COMPONENT_FILES = sorted([*ROOT.glob("components/*/component.py"), ROOT / "pipelines/control/component.py"])
+COMPONENT_FILES = sorted([*ROOT.glob("components/*/component.py"), ROOT / "pipelines/parts/component.py"])
 
 
 def documents(path: Path) -> list[dict[str, Any]]:

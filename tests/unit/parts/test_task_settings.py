@@ -12,8 +12,8 @@ import yaml
 from components.core.errors import ParameterError
 from components.core.images import AGENTS, GENERATOR, SYNC, TRAINER
 from pipelines.packages.compile import COMPILED, KEPT, compile_profile
-from pipelines.parameters.cluster import VARIABLES, parse_cluster
 from pipelines.parameters.profile import load
+from pipelines.parts.cluster import VARIABLES, parse_cluster
 
 GPU_IMAGES = {TRAINER, GENERATOR}
 
