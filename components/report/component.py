@@ -9,19 +9,21 @@ from components.core.images import AGENTS
 @dsl.component(base_image=AGENTS, install_kfp_package=False)
 def report(
     ledger: Input[Artifact],
-    decision: Input[Artifact],
+    cards: list,
     records: str,
     html: Output[HTML],
     summary: Output[Artifact],
+    decision: Input[Artifact] = None,
 ):
     """Make the report of a run.
 
     Args:
         ledger: JSON Lines of StageRecord rows.
-        decision: The promotion decision.
+        cards: Names of the cards of the page, in their order.
         records: Store URI of the records of runs.
         html: The page, self-contained.
         summary: The page's figures as JSON.
+        decision: The promotion decision, where there is one.
     """
     from pathlib import Path
 
@@ -30,6 +32,7 @@ def report(
     from components.report.stage import run
 
     with stage_run("report", records=records):
-        made = run(Path(ledger.path), Path(decision.path), Path(html.path), Path(summary.path), changes(records))
+        decided = Path(decision.path) if decision else None
+        made = run(Path(ledger.path), decided, Path(html.path), Path(summary.path), changes(records), cards=cards)
         html.metadata["headline"] = made.verdict.headline
         summary.metadata["schema"] = made.schema

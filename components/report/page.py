@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -26,6 +26,13 @@ from components.report.run_views import (
 )
 from components.report.summary import Summary
 from components.report.wording import gain_interval, integer, number, percent, points
+
+CARDS = (
+    *("changed", "accuracy", "models", "control", "left-out", "sampling"),
+    *("slices", "rows", "contamination", "problems", "practice", "pairs"),
+    *("training", "answers", "teacher", "time", "promotion", "details"),
+)
+"""All cards, in the order of a report that shows every one that has something to say."""
 
 EXAMPLES = 4
 """Rows shown of each kind of example."""
@@ -53,13 +60,14 @@ def environment() -> Environment:
     return jinja
 
 
-def render(ledger: Ledger, summary: Summary, decision: Mapping[str, Any] | None) -> str:
+def render(ledger: Ledger, summary: Summary, decision: Mapping[str, Any] | None, cards: Sequence[str] = CARDS) -> str:
     """Write the page.
 
     Args:
         ledger: Of the run.
         summary: The figures made from it.
         decision: The promotion decision as JSON; None when there is none.
+        cards: Names of the cards, in their order; one that has nothing to say is left out.
 
     Returns:
         HTML that loads nothing, runs no script and is the same for the same input.
@@ -75,6 +83,7 @@ def render(ledger: Ledger, summary: Summary, decision: Mapping[str, Any] | None)
         for kind in EXAMPLE_KINDS
     }
     context = {
+        "cards": cards,
         "css": Markup(_template("report.css")),
         "verdict": summary.verdict,
         "facts": facts(ledger),

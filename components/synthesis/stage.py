@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import BudgetError, EmptyOutputError
 from components.core.records import Problem, in_shard, read_records, row_id, write_records
 from components.core.stage import StageRun
+from components.synthesis.arms import ARMS
+from components.synthesis.arms.arm import Arm, Desk, Written
 from components.synthesis.filters import SeenProblems
 from components.synthesis.options import SynthesisOptions
-from components.synthesis.writers import Writer, Written
-from components.teacher.agents import PROMPTS
+from components.teacher.agents import CHECKER, PROMPTS
 from components.teacher.client import Teacher
 from components.teacher.concurrency import map_concurrently
 from components.teacher.options import TeacherOptions
 from components.teacher.prompts import load_prompt
 
+CHECKS = (PROMPTS[CHECKER],)
+"""Prompts that every arm may use."""
 MIN_CONVERSATIONS = 10
 """So many conversations without a single new problem are a fault of prompt, teacher or filters, not chance (our choice)."""
 
@@ -35,7 +39,7 @@ def run(
         responses: Address of the response store.
         seed: The run's seed: chooses which seeds are rewritten when not all are.
         shard: ``"index/count"``.
-        problems: Where the shard's seeds and the new problems go: seeds first, then Ask-Me-Anything, then Suggester and Editor.
+        problems: Where the shard's seeds and the new problems go: seeds first, then arm by arm.
         stage: Counters and progress.
 
     Raises:
@@ -45,16 +49,19 @@ def run(
     """
     everything = list(read_records(seeds, Problem))
     mine = [row for row in everything if in_shard(row.id, shard)]
-    asked = chosen(everything, mine, options.ask_me_anything_seeds, f"ask {seed}") if options.ask_me_anything else []
-    without_answer = sum(row.answer is None for row in asked)
-    asked = [row for row in asked if row.answer is not None]
-    rewritten = chosen(everything, mine, options.suggester_editor_seeds, f"rewrite {seed}") if options.suggester_editor else []
+    work: list[tuple[Arm, Problem]] = []
+    for arm in [arm for arm in ARMS if getattr(options, arm.name)]:
+        picked = chosen(everything, mine, getattr(options, f"{arm.name}_seeds"), f"{arm.salt} {seed}")
+        taken = [row for row in picked if arm.takes(row)]
+        work += [(arm, row) for row in taken]
+        if arm.unusable:
+            stage.counts[arm.unusable] = len(picked) - len(taken)
     stage.rows_in = len(mine)
-    stage.prompts = {name: load_prompt(name).version for name in (*PROMPTS.values(), "solve")}
+    stage.prompts = {name: load_prompt(name).version for arm in ARMS for name in (*arm.prompts, *CHECKS)}
     stage.lineage = {"teacher": teacher.model}
 
     # Without conversations there may be no teacher to open a client for.
-    answers, stopped = asyncio.run(_converse(asked, rewritten, teacher, options, responses, stage)) if asked or rewritten else ([], None)
+    answers, stopped = asyncio.run(_converse(work, teacher, options, responses, stage)) if work else ([], None)
     new = without_duplicates([problem for written in answers for problem in written.problems], everything, stage)
     for written in answers:
         for reason, rejected in zip(written.dropped, written.rejected, strict=True):
@@ -70,32 +77,30 @@ def run(
 
     stage.rows_kept = write_records(problems, [*mine, *new])
     stage.counts |= {"seeds": len(mine), "new_problems": len(new), "conversations": len(answers)}
-    if options.ask_me_anything:
-        stage.counts["seeds_without_answer"] = without_answer
     for problem in new:
         name = f"{problem.method}_round_{problem.round}" if problem.round else problem.method
         stage.counts[name] = stage.counts.get(name, 0) + 1
     for row in mine:
         stage.example("seed", row, limit=3)
-    for method in ("ask_me_anything", "suggester_editor"):
-        for problem in [row for row in new if row.method == method][:4]:
+    for arm in ARMS:
+        for problem in [row for row in new if row.method == arm.name][:4]:
             stage.example("problem", problem, limit=8)
     if stopped is not None:
         raise stopped
 
 
 async def _converse(
-    asked: list[Problem], rewritten: list[Problem], teacher: TeacherOptions, options: SynthesisOptions, responses: str, stage: StageRun
+    work: Sequence[tuple[Arm, Problem]], teacher: TeacherOptions, options: SynthesisOptions, responses: str, stage: StageRun
 ) -> tuple[list[Written], BudgetError | None]:
     """What each conversation brought, as far as the budget went; the error when it did not last."""
     async with Teacher(teacher, responses, stage) as client:
-        writer = Writer(client, options)
-        jobs = [(writer.ask, row, Written()) for row in asked] + [(writer.rewrite, row, Written()) for row in rewritten]
+        desk = Desk(client, options)
+        jobs = [(arm, row, Written()) for arm, row in work]
         stopped = None
         stage.progress(0, len(jobs), "conversations", force=True)
         try:
             await map_concurrently(
-                lambda job: job[0](*job[1:]),
+                lambda job: job[0].write(desk, *job[1:]),
                 jobs,
                 client.workers,
                 lambda done, total: stage.progress(done, total, "conversations"),

@@ -33,7 +33,7 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
 
     Args:
         records: Store URI of the records of runs.
-        results: Artifacts by their names in :data:`FILES`.
+        results: Artifacts by their names in :data:`FILES`; decision and card where the method has them.
         references: Addresses of the records of tasks that came after the ledger.
 
     Returns:
@@ -46,17 +46,18 @@ def keep(records: str, results: Mapping[str, Located], references: Sequence[str]
     """
     folder = run_record.folder_of(records)
     store = open_store(folder)
-    for name, file in FILES.items():
-        store.upload(Path(results[name].path), file)
+    for name, result in results.items():
+        store.upload(Path(result.path), FILES[name])
     rows = [*read_records(results["ledger"].path, StageRecord), *map(read_record, references)]
     # An attempt that failed is in no ledger, and was paid for.
     failed = [row for row in read_notes(folder) if row.status != SUCCEEDED]
     record = run_record.from_ledger(run_record.read(folder), [*rows, *failed])
-    promotion = msgspec.json.decode(Path(results["decision"].path).read_bytes())
+    decision, card = results.get("decision"), results.get("card")
+    promotion = msgspec.json.decode(Path(decision.path).read_bytes()) if decision else {}
     summary = msgspec.json.decode(Path(results["summary"].path).read_bytes())
     figures: dict[str, Any] = summary["figures"]
     told = {"headline": summary["verdict"]["headline"], "record": folder}
-    outputs = {name: result.uri for name, result in results.items()} | {"model": str(results["card"].metadata.get("model", ""))}
+    outputs = {name: result.uri for name, result in results.items()} | ({"model": str(card.metadata.get("model", ""))} if card else {})
     run_record.write(msgspec.structs.replace(record, promotion=promotion, outputs=outputs), folder)
     # Last of all: once this is said, nobody says that the run failed.
     run_record.finish(folder, succeeded=True)

@@ -35,6 +35,7 @@ class Method:
         sections: Section of a profile to the options class that checks it; each becomes one pipeline parameter.
         shape: Options at the top level of a profile that say what the graph looks like.
         shards: Those of ``shape`` that are a number of parallel tasks: pipeline parameters, where the others are compiled in.
+        cards: Names of the cards of its report (``components/report/templates/cards``), in their order.
         packages: Compiled packages that are kept in Git, by file name, and the profiles that they are of.
         forecasts: Whether there is a module ``dry_run``.
         asked: Sections of the teachers that a run with these sections may ask: those that nobody asks are not looked for.
@@ -47,6 +48,7 @@ class Method:
     sections: Mapping[str, type[Options]]
     shape: type[Options]
     shards: tuple[str, ...] = ()
+    cards: tuple[str, ...]
     packages: Mapping[str, str]
     forecasts: bool = False
     asked: Callable[[Sections], list[str]] = lambda sections: []

@@ -1,5 +1,6 @@
 """The last layer: the new model against the champion, the report, publication, and the run's record."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 from kfp.dsl import Artifact, Dataset, Input, Model
@@ -12,11 +13,12 @@ from pipelines.parts.graphs import Layer, layer
 from pipelines.parts.task_settings import TaskSettings
 
 
-def comparison_layer(settings: TaskSettings) -> Layer:
+def comparison_layer(settings: TaskSettings, cards: Sequence[str]) -> Layer:
     """Build the nested pipeline.
 
     Args:
         settings: Of its tasks.
+        cards: Of the report.
 
     Returns:
         A layer without outputs: its last task closes the run's record.
@@ -52,7 +54,9 @@ def comparison_layer(settings: TaskSettings) -> Layer:
             "Compare with the champion",
             "data",
         )
-        page = configure(report(ledger=given.ledger, decision=compared.outputs["decision"], records=given.records), "Report", "data")
+        page = configure(
+            report(ledger=given.ledger, decision=compared.outputs["decision"], cards=list(cards), records=given.records), "Report", "data"
+        )
         published = configure(
             publish(
                 model=given.model,

@@ -12,14 +12,15 @@ def keep_results(
     html: Input[HTML],
     summary: Input[Artifact],
     ledger: Input[Artifact],
-    decision: Input[Artifact],
-    card: Input[Artifact],
     figures: Output[Metrics],
-    record_1: str,
-    record_2: str,
-    record_3: str,
+    decision: Input[Artifact] = None,
+    card: Input[Artifact] = None,
+    record_1: str = "",
+    record_2: str = "",
+    record_3: str = "",
 ):
-    """Put report, figures, ledger, decision and lineage card into the run's record, and close it: this is the last task of a run.
+    """Put report, figures, ledger and, where there are any, decision and lineage card into the run's record, and close it: this is the
+    last task of a run.
 
     Args:
         records: Store URI of the records of runs.
@@ -35,5 +36,6 @@ def keep_results(
     from pipelines.control.results import keep
 
     results = {"html": html, "summary": summary, "ledger": ledger, "decision": decision, "card": card}
+    there = {name: result for name, result in results.items() if result}
     with stage_run("record", task="results", records=records):
-        figures.metadata.update(keep(records, results, [record_1, record_2, record_3]))
+        figures.metadata.update(keep(records, there, [*filter(None, (record_1, record_2, record_3))]))

@@ -44,6 +44,11 @@ METHOD = Method(
     },
     shape=OrcaMathShape,
     shards=("data_shards", "sampling_shards"),
+    cards=(
+        *("changed", "accuracy", "models", "control", "left-out", "sampling"),
+        *("slices", "rows", "contamination", "problems", "practice", "pairs"),
+        *("training", "answers", "teacher", "time", "promotion", "details"),
+    ),
     packages={"orca_math.yaml": "tiny", "orca_math_7b.yaml": "orca_math_7b"},
     forecasts=True,
     asked=asked,

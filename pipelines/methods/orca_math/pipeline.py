@@ -32,7 +32,7 @@ def build(shape: OrcaMathShape, settings: TaskSettings) -> Any:
     data = data_layer(settings)
     first_model = first_model_layer(settings)
     practice = {number: practice_layer(number, settings) for number in range(1, shape.rounds + 1)}
-    comparison = comparison_layer(settings)
+    comparison = comparison_layer(settings, METHOD.cards)
 
     def orca_math(given: SimpleNamespace) -> None:
         checked = checked_first(METHOD, shape, settings, given)

@@ -25,10 +25,12 @@ from components.judging.verdicts import Question, ask_judge
 from components.solving.options import SolvingOptions
 from components.solving.selection import Solution, select
 from components.solving.stage import has_gold_solution
+from components.synthesis.arms.arm import Desk, Written
+from components.synthesis.arms.ask_me_anything import AskMeAnything
+from components.synthesis.arms.suggester_editor import SuggesterEditor
 from components.synthesis.filters import SeenProblems
 from components.synthesis.options import SynthesisOptions
 from components.synthesis.stage import chosen
-from components.synthesis.writers import Writer, Written
 from components.teacher.client import Reply, ReplyError, Teacher
 from components.teacher.concurrency import map_concurrently
 from components.teacher.options import TeacherOptions
@@ -248,8 +250,8 @@ class _Seed:
 
     async def converse(self, row: Problem, unit: Unit) -> Unit:
         """The agents' conversation about a seed, and the solutions of what they wrote."""
-        writer = Writer(self.client, self.plan.synthesis)
-        written = await (writer.ask if unit.kind == "ask" else writer.rewrite)(row, Written())
+        arm = AskMeAnything() if unit.kind == "ask" else SuggesterEditor()
+        written = await arm.write(Desk(self.client, self.plan.synthesis), row, Written())
         if unit.kind == "rewrite":
             unit.rounds = len(written.suggestions) + bool(written.dropped)
         for problem in written.problems:
