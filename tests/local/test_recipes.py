@@ -65,7 +65,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository as far as it is needed."""
     folder = tmp_path_factory.mktemp("repository")
-    for name in ("components", "pipelines", "images", "tests", "docs"):
+    for name in ("components", "pipelines", "images", "tests", "docs", "requirements", ".ci"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.whl"))
     for name in ("pyproject.toml", "README.md", "CONTRIBUTING.md"):
         shutil.copy2(ROOT / name, folder / name)

@@ -64,7 +64,7 @@ def versions() -> dict[str, str]:
         ("pipelines/local/runner.py", {"sync"}),
         ("components/offline_teacher/server.py", {"offline-teacher", "sync"}),
         ("components/core/records.py", set(NAMES)),
-        ("components/stats/pools.py", {"agents", "trainer", "sampler"}),
+        ("components/stats/pools.py", {"agents", "trainer", "sampler", "sync"}),
         ("components/teacher/prompts/solve.md", {"agents", "sync"}),
         ("images/trainer/requirements.lock", {"trainer"}),
         ("images/trainer/torch-cpu.lock", {"trainer"}),

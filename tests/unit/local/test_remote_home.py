@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from components.core.records import StageRecord
 from components.core.store import open_store
 from pipelines.local.remote_home import CACHE, RemoteHome
 from tests.support.kills import at_every_change
@@ -24,7 +25,7 @@ def finished_tasks(home: RemoteHome, *names: str) -> None:
             (outputs / file).write_text(f"{file} of {name}")
         record = home.folder / "shared" / "tasks" / f"{name}.json"
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text("{}")
+        record.write_bytes(msgspec.json.encode(StageRecord(stage=name, task=name, started_at="2026-01-01T00:00:00+00:00", seconds=1)))
         entry = home.folder / CACHE / f"{name}.json"
         entry.parent.mkdir(parents=True, exist_ok=True)
         values = {"rows": {"uri": str(outputs / "rows.jsonl")}, "model": [str(outputs / "model")], "record": str(record), "n": 3}
