@@ -46,8 +46,8 @@ test-kind: setup-dev ## everything on a real cluster: kind, KFP, the overlay, ru
 	TUTORLOOP_WHEELHOUSE=$${TUTORLOOP_WHEELHOUSE-build/wheelhouse} $(BIN)/python -m pytest $(TESTS) -v -s --maxfail 1
 
 # Rivals get environments of their own in build/. Takes more than an hour; RACE="--only tutorloop,bare" is a part of it.
-bench-teacher: setup-dev ## the teacher's client and its rivals against the same local server; writes the table of the README
-	$(BIN)/python -m tests.benchmarks.teacher --readme $(RACE)
+bench-teacher: setup-dev ## the teacher's client and its rivals against the same local server; writes the table of docs/teacher.md
+	$(BIN)/python -m tests.benchmarks.teacher --page $(RACE)
 
 # Takes about an hour. STORE="--replies 100000 --s3-replies 20000" is a small one.
 STORE ?= --replies 1000000 --s3-replies 200000

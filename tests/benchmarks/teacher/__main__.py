@@ -1,6 +1,6 @@
 """The race.
 
-    python -m tests.benchmarks.teacher [--repetitions 3] [--only tutorloop,bare] [--scenarios throughput,kill] [--out FOLDER] [--readme]
+    python -m tests.benchmarks.teacher [--repetitions 3] [--only tutorloop,bare] [--scenarios throughput,kill] [--out FOLDER] [--page]
 
 Makes an environment for each rival in ``build/teacher-race`` (pinned in ``requirements/``), starts the server, lets the clients run the
 scenarios in turns, and writes ``results.json`` and ``results.md`` after each. What a client pays again is counted in the first
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.benchmarks.teacher.environments import CLIENTS, HERE, ROOT, Client, prepare, versions
 from tests.benchmarks.teacher.measure import running_server
 from tests.benchmarks.teacher.race import Race, joined, machine, read_results
-from tests.benchmarks.teacher.report import write_readme, write_results
+from tests.benchmarks.teacher.report import write_page, write_results
 from tests.benchmarks.teacher.scenarios import MEMORY, ONCE, SCENARIOS, Course, Result
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a run of a client is given up")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for results.json and results.md")
     parser.add_argument("--add", action="store_true", help="keep results of other clients and scenarios that are there already")
-    parser.add_argument("--readme", action="store_true", help="write the headline table into README.md as well")
+    parser.add_argument("--page", action="store_true", help="write the headline table into docs/teacher.md as well")
     arguments = parser.parse_args()
     names = arguments.only.split(",") if arguments.only else [client.name for client in CLIENTS]
     scenarios = arguments.scenarios.split(",") if arguments.scenarios else list(SCENARIOS)
@@ -72,8 +72,8 @@ def main() -> None:
                             given_up.add((scenario, client))
                     shutil.rmtree(folder, ignore_errors=True)
                     write_results(joined(kept, race), arguments.out)
-    if arguments.readme:
-        write_readme(joined(kept, race), ROOT / "README.md")
+    if arguments.page:
+        write_page(joined(kept, race), ROOT / "docs" / "teacher.md")
 
 
 if __name__ == "__main__":

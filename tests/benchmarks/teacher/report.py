@@ -37,18 +37,18 @@ def write_results(race: Race, folder: Path) -> None:
     (folder / "results.md").write_text(tables(race), encoding="utf-8")
 
 
-def write_readme(race: Race, readme: Path) -> None:
+def write_page(race: Race, page: Path) -> None:
     """Put the headline table between its markers.
 
     Raises:
         ValueError: The file has no such markers.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{readme} has no lines {BEGIN} and {END}")
-    readme.write_text(f"{head}{BEGIN}\n{headline(race)}{END}{tail}", encoding="utf-8")
+        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
+    page.write_text(f"{head}{BEGIN}\n{headline(race)}{END}{tail}", encoding="utf-8")
 
 
 def headline(race: Race) -> str:

@@ -18,7 +18,7 @@ from tests.benchmarks.teacher.clients.job import Job, Stage, Texts, run
 from tests.benchmarks.teacher.environments import CLIENTS, HERE, ROOT, Client
 from tests.benchmarks.teacher.measure import Server, running_server
 from tests.benchmarks.teacher.race import Race, joined, read_results
-from tests.benchmarks.teacher.report import BEGIN, END, headline, tables, write_readme, write_results
+from tests.benchmarks.teacher.report import BEGIN, END, headline, tables, write_page, write_results
 from tests.benchmarks.teacher.scenarios import SCENARIOS, Course, Result, lost_rows
 from tests.benchmarks.teacher.server import Counts
 from tests.support.waiting import wait_until
@@ -236,10 +236,10 @@ def test_what_was_aimed_at_and_what_was_reached() -> None:
     ]
 
 
-def test_the_readme_shows_the_results_that_are_kept() -> None:
+def test_the_page_shows_the_results_that_are_kept() -> None:
     race = read_results(HERE)
     assert race is not None
-    assert f"{BEGIN}\n{headline(race)}{END}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{BEGIN}\n{headline(race)}{END}" in (ROOT / "docs" / "teacher.md").read_text(encoding="utf-8")
     assert tables(race) == (HERE / "results.md").read_text(encoding="utf-8")
 
 
@@ -254,15 +254,15 @@ def test_a_part_of_the_race_can_be_run_again(tmp_path: Path) -> None:
     assert [each.seconds for each in whole.results if each.scenario == "long tail"] == [2.0, 4.0, 9.0]
 
 
-def test_the_readme_keeps_what_is_around_the_table(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_readme(example(), readme)
-    write_readme(example(), readme)
-    assert readme.read_text() == f"before\n{BEGIN}\n{headline(example())}{END}\nafter\n"
-    readme.write_text("no markers\n")
+def test_the_page_keeps_what_is_around_the_table(tmp_path: Path) -> None:
+    page = tmp_path / "teacher.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_page(example(), page)
+    write_page(example(), page)
+    assert page.read_text() == f"before\n{BEGIN}\n{headline(example())}{END}\nafter\n"
+    page.write_text("no markers\n")
     with pytest.raises(ValueError, match="no lines"):
-        write_readme(example(), readme)
+        write_page(example(), page)
 
 
 def test_every_rival_is_pinned() -> None:

@@ -28,10 +28,10 @@ def echo(body: Body) -> str:
 
 
 async def test_the_example_of_the_readme_works(tmp_path: Path) -> None:
-    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "teacher.md").read_text(), re.DOTALL)
     assert example is not None
     names: dict[str, Any] = {"Teacher": Teacher, "TeacherOptions": TeacherOptions, "openai_client": openai_client}
-    exec(compile(example[1], "README.md", "exec"), names)
+    exec(compile(example[1], "teacher.md", "exec"), names)
     with scripted_teacher(lambda _: "seven", models=["some-model"]) as server:
         assert [await names["ask"](server.url, str(tmp_path)) for _ in range(2)] == ["seven", "seven"]
         assert len(server.requests) == 1
