@@ -29,7 +29,7 @@ def run(benchmarks: str, options: StudentOptions, stage: StageRun, *, start: str
         options: Which model.
         stage: Gets counts and, for ``tiny``, progress and the training curve.
         start: URI of the published version to start from; empty to start from the base model.
-        seed: Of the tiny model.
+        seed: Seed of the tiny model.
         output: Model folder to write.
         corpus: Where to write the problems that the model has seen in pretraining (``tiny``) or as a student (a published
             version), for the contamination check; an empty file for other models.

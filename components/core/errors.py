@@ -69,7 +69,7 @@ class BudgetError(TeacherError):
     Args:
         message: What is spent.
         hint: What to do about it.
-        results: Of the items of some work, in their order, as far as they were done; None for each that is left.
+        results: Results of the items of some work, in their order, as far as they were done; None for each that is left.
     """
 
     def __init__(self, message: str, hint: str = "", results: Sequence[Any] = ()) -> None:

@@ -63,7 +63,7 @@ def plain(value: Any, name: str, within: frozenset[int] = frozenset()) -> Any:
 
     Args:
         value: Mappings, lists and scalars.
-        name: Of the parameter, for the error.
+        name: Name of the parameter, for the error.
         within: Identities of the mappings and lists around the value.
 
     Raises:
@@ -85,7 +85,7 @@ def shown(name: str, value: Any, *, known: bool = True) -> Any:
     """A value as an error may show it: without what may be a secret.
 
     Args:
-        name: Of the parameter.
+        name: Name of the parameter.
         value: What was given.
         known: Whether there is a parameter of that name; others are hidden by less.
     """

@@ -15,8 +15,8 @@ class EvaluationOptions(GenerationOptions, frozen=True, kw_only=True):
     Attributes:
         samples_per_problem: Size of the pool for Pass@N, PassRatio@N and majority@N; 0 measures greedy pass@1 only.
         sampled_splits: Splits that get a pool; the others get greedy only.
-        temperature: Of the pool (Xwin-Math's 0.7).
-        top_p: Of the pool.
+        temperature: Temperature of the pool (Xwin-Math's 0.7).
+        top_p: Nucleus mass of the pool.
         majority_shuffles: Orders of the pool averaged over for majority@N below its size.
     """
 

@@ -51,7 +51,7 @@ def run(
         stage: Gets scores, counts and progress.
         name: Id of the model in the ledger (``M1``), to which its scores refer.
         checkpoints: Store URI for finished chunks.
-        seed: Of the samples: the same for every model, so that models are compared on equal luck.
+        seed: Seed of the samples: the same for every model, so that models are compared on equal luck.
         output: Where to write ProblemResult rows.
 
     Returns:
@@ -116,7 +116,7 @@ def run_champion(
         options: The stage's options.
         stage: Gets scores, counts and progress.
         checkpoints: Store URI for finished chunks.
-        seed: Of the samples.
+        seed: Seed of the samples.
         output: Where to write ProblemResult rows.
     """
     if not champion:

@@ -64,7 +64,7 @@ def pair_material(chat: Chat, pairs: Sequence[PreferencePair], options: Training
         pairs: Preference pairs.
         options: Batch size, epochs, longest row.
         preference: False for the control arm.
-        seed: Of the order.
+        seed: Seed of the order.
     """
     questions = [pair.question for pair in pairs]
     chosen, _ = encode_rows(chat, questions, [pair.chosen for pair in pairs], options.max_length, keep_all=True)
@@ -103,7 +103,7 @@ def labelled_material(
         options: Batch size, epochs, longest row.
         method: ``kto`` or ``sft``.
         preference: False for the control arm.
-        seed: Of the order.
+        seed: Seed of the order.
     """
     questions, cut = [row.question for row in labelled], [row.cut for row in labelled]
     rows, _ = encode_rows(chat, questions, [row.response for row in labelled], options.max_length, keep_all=True, cut=cut)

@@ -52,7 +52,7 @@ def run(
         checkpoints: Store URI for work in progress.
         round_number: 1-based practice round.
         arm: ``preference``, or ``control``: SFT on the same positives, same order, batch size, steps and learning rate.
-        seed: Of the order of the rows.
+        seed: Seed of the order of the rows.
         output: Model folder to write.
 
     Raises:

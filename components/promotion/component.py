@@ -1,4 +1,4 @@
-"""The KFP faces of this stage; imported only at compile time."""
+"""The KFP components of this stage; imported only at compile time."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output

@@ -13,7 +13,7 @@ from components.report.summary import Summary
 from components.stats.differences import Difference
 
 FEW = 3
-"""So many benchmarks are shown one by one; of more, only the main one."""
+"""Most benchmarks that are shown one by one; of more, only the main one."""
 ROWS = {"seeds": "seeds", "problems": "synthesis", "demonstrations": "contamination", "preference pairs": "preferences"}
 """What is counted, and the stage whose tasks kept it."""
 
@@ -22,8 +22,8 @@ def headline_figures(ledger: Ledger, summary: Summary) -> dict[str, float]:
     """The figures of a run.
 
     Args:
-        ledger: Of the run.
-        summary: Of the same ledger.
+        ledger: Ledger of the run.
+        summary: Summary of the same ledger.
 
     Returns:
         Name to number: percent of problems for accuracies, percentage points for gains, dollars, hours of all tasks together, rows.

@@ -62,7 +62,7 @@ def unmeasured(models: Sequence[ModelSummary], key: str | None, method: str) -> 
     """Models that the table of the main benchmark does not show: a verifier for example, or one whose evaluation is missing.
 
     Args:
-        models: Of the run.
+        models: Models of the run.
         key: The main benchmark; None when there is none.
         method: Loss of preference tuning.
     """

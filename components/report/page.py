@@ -64,7 +64,7 @@ def render(ledger: Ledger, summary: Summary, decision: Mapping[str, Any] | None,
     """Write the page.
 
     Args:
-        ledger: Of the run.
+        ledger: Ledger of the run.
         summary: The figures made from it.
         decision: The promotion decision as JSON; None when there is none.
         cards: Names of the cards, in their order; one that has nothing to say is left out.

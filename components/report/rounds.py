@@ -40,7 +40,7 @@ def rounds_left_out(models: Sequence[ModelSummary]) -> list[RoundLeftOut]:
     """The rounds whose tuning had nothing to learn from, in their order.
 
     Args:
-        models: Of the run.
+        models: Models of the run.
     """
     controlled = {model.control_of for model in models if model.same_as}
     found = [

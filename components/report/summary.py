@@ -94,7 +94,7 @@ def summarise(ledger: Ledger, decision: Mapping[str, Any] | None, verdict: Verdi
     """Put the summary together.
 
     Args:
-        ledger: Of the run.
+        ledger: Ledger of the run.
         decision: The promotion decision as JSON; None when there is none.
         verdict: What the run shows, in words.
     """

@@ -17,7 +17,7 @@ def judge_run(ledger: Ledger, decision: Mapping[str, Any] | None) -> Verdict:
     """Say what the run shows.
 
     Args:
-        ledger: Of the run.
+        ledger: Ledger of the run.
         decision: The promotion decision as JSON; None when there is none.
 
     Returns:

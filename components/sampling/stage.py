@@ -36,7 +36,7 @@ def run(
         stage: Names the shard; gets counts and progress.
         checkpoints: Store URI for finished chunks.
         round_number: 1-based practice round.
-        seed: Of the choice of problems and of every sample.
+        seed: Seed of the choice of problems and of every sample.
         output: Where to write Sample rows.
 
     Raises:

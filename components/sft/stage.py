@@ -30,7 +30,7 @@ def run(base: str, train_rows: str, options: SFTOptions, stage: StageRun, *, che
         options: The stage's options.
         stage: Gets counts, curve and progress.
         checkpoints: Store URI for work in progress.
-        seed: Of the order of the rows.
+        seed: Seed of the order of the rows.
         output: Model folder to write.
 
     Raises:

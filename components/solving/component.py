@@ -1,4 +1,4 @@
-"""The KFP face of this stage; imported only at compile time."""
+"""The KFP component of this stage; imported only at compile time."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output

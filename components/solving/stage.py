@@ -21,7 +21,7 @@ from components.teacher.prompts import load_prompt
 from components.teacher.solve import PROMPT, solve_problem
 
 MIN_PROBLEMS = 10
-"""So many problems without a single solution are a fault of prompt, teacher or options, not chance (our choice)."""
+"""Problems without a single solution that end the stage: a fault of prompt, teacher or options, not chance (our choice)."""
 
 
 def run(

@@ -83,7 +83,7 @@ class ClusterOptions(Options, frozen=True, kw_only=True):
         node_selector: Labels that the nodes must have.
         tolerations: Kubernetes tolerations of the pods.
         queue: Name of the Kueue queue; empty for that of the task's own pod.
-        service_account: Of the pods; they need no rights.
+        service_account: Service account of the pods; they need no rights.
         deadline_hours: The job is ended after so long; 0 never.
         poll_seconds: How often the job is looked at.
     """

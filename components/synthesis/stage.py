@@ -22,7 +22,7 @@ from components.teacher.prompts import load_prompt
 CHECKS = (PROMPTS[CHECKER],)
 """Prompts that every arm may use."""
 MIN_CONVERSATIONS = 10
-"""So many conversations without a single new problem are a fault of prompt, teacher or filters, not chance (our choice)."""
+"""Conversations without a single new problem that end the stage: a fault of prompt, teacher or filters, not chance (our choice)."""
 
 
 def run(

@@ -22,7 +22,7 @@ class TrainingPlan:
     """Where one training computes.
 
     Attributes:
-        section: Of the profile.
+        section: Section of the profile.
         nodes: 1 for the task's own pod, more for a TrainJob.
         gpus: GPUs of each.
         gpu_type: Resource name of the GPUs.
@@ -58,7 +58,7 @@ def check_gpus(api: Any, cluster: ClusterOptions, trainings: Sequence[TrainingPl
         api: ``kubernetes.client.CoreV1Api``.
         cluster: What the pods ask for.
         trainings: Where the run's trainings compute.
-        namespace: Of the runs; that of this pod when empty.
+        namespace: Namespace of the runs; that of this pod when empty.
 
     Returns:
         What could not be checked or is only worth a word, in sentences.

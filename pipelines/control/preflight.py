@@ -106,7 +106,7 @@ def training_plans(options: RunOptions, launchers: Sequence[str]) -> list[Traini
     """Where each training of the run computes.
 
     Args:
-        options: Of the run.
+        options: Options of the run.
         launchers: Sections of the trainings that the pipeline was compiled to let several nodes do.
 
     Raises:

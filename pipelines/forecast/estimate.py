@@ -39,14 +39,14 @@ class Assumptions(Options, frozen=True, kw_only=True):
 
     Attributes:
         seeds: Seed problems; Orca-Math's number.
-        problem_tokens: Of a problem with its chat format, in the student's tokens (our choice).
-        response_tokens: Of a solution or response (our choice; what two hundred words come to).
+        problem_tokens: Tokens of a problem with its chat format, in the student's tokens (our choice).
+        response_tokens: Tokens of a solution or response (our choice; what two hundred words come to).
         benchmark_problems: Problems that every model is measured on; those of GSM8K's test split and a development split.
-        parameters: Of the student; Mistral-7B.
+        parameters: Number of the student's parameters; Mistral-7B's.
         gpu_teraflops: Peak of one GPU in the precision that is trained in; an A100's bfloat16.
         utilisation: Share of that which training reaches (our choice).
         tokens_per_second: That one GPU generates over all sequences; a 7B model with vLLM (our choice).
-        bytes_per_reply: Of a stored reply, its request and a margin (our choice).
+        bytes_per_reply: Size of a stored reply, its request and a margin (our choice).
     """
 
     seeds: Number = 36_217
@@ -85,7 +85,7 @@ class Assumptions(Options, frozen=True, kw_only=True):
         """Size of each store.
 
         Args:
-            replies: Of the teacher.
+            replies: Replies of the teacher.
             models: Models of a run, in 16 bits.
         """
         model = self.parameters * 2 / 1e9

@@ -14,7 +14,7 @@ def read_package(text: str) -> tuple[str, list[dict[str, Any]]]:
     """Take a package apart.
 
     Args:
-        text: Of the package.
+        text: Text of the package.
 
     Returns:
         The comment at its top, and its documents: the specification, then that of the platform.

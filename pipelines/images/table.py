@@ -241,7 +241,7 @@ def add_to_table(image: Image, uri: str, there: Callable[[str], bool] = lambda r
 
     Args:
         image: That was built.
-        uri: Of the table.
+        uri: Address of the table.
         there: Whether an image of a reference can still be had; those that cannot are forgotten.
     """
     known = _read(uri) or ImageTable()

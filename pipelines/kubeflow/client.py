@@ -31,7 +31,7 @@ class Kubeflow:
 
     Args:
         host: Address of its API.
-        namespace: Of experiments and pipelines in multi-user mode; empty in single-user mode.
+        namespace: Namespace of experiments and pipelines in multi-user mode; empty in single-user mode.
         token_file: File with a bearer token, which is read anew for each call, as mounted tokens change.
         patience_s: How long each call waits for a server that is away.
     """
@@ -126,7 +126,7 @@ class Kubeflow:
 
         Args:
             pipeline: Id of the pipeline.
-            name: Of the version.
+            name: Name of the version.
             package: Text of the compiled package.
             description: For people.
         """
@@ -158,7 +158,7 @@ class Kubeflow:
             pipeline: Id of its pipeline.
             version: Id of the version.
             parameters: What differs from the version's defaults.
-            service_account: Of its pods; empty for Kubeflow's own.
+            service_account: Service account of its pods; empty for Kubeflow's own.
 
         Returns:
             Its id.
@@ -213,7 +213,7 @@ class Kubeflow:
 
         Args:
             spec: As :func:`pipelines.sync.wanted.spec` makes it.
-            description: Of the recurring run.
+            description: Description of the recurring run.
         """
         reference = api.V2beta1PipelineVersionReference(
             pipeline_id=spec["pipeline_id"], pipeline_version_id=spec["pipeline_version_id"] or None

@@ -73,7 +73,7 @@ class Cluster:
         """All workflows with these labels.
 
         Args:
-            selector: Of labels.
+            selector: Selector of labels.
 
         Returns:
             The workflows, page by page; and a list that holds, when they have been read, the version that a watch goes on from.
@@ -108,7 +108,7 @@ class Cluster:
         """What happens to workflows with these labels, from a version on.
 
         Args:
-            selector: Of labels.
+            selector: Selector of labels.
             version: Resource version to go on from.
             seconds: The watch ends by itself after so long.
 

@@ -37,7 +37,7 @@ def events(cluster: Cluster, selector: str, *, patience_s: float = float("inf"),
 
     Args:
         cluster: Where they are.
-        selector: Of labels.
+        selector: Selector of labels.
         patience_s: How long an API that is away is tried again.
         watch_s: How long nothing may happen until that is told as ``quiet``.
 

@@ -24,7 +24,7 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        name: Of the pipeline in Kubeflow: the file's name without its ending.
+        name: Name of the pipeline in Kubeflow: the file's name without its ending.
         description: For people.
         text: What is uploaded.
         digest: SHA-256 of the text.

@@ -37,7 +37,7 @@ def submit(
         name: Shown for the run.
         experiment: Where it is shown; made when missing, and brought back from the archive.
         parameters: What differs from the package's defaults.
-        service_account: Of its pods.
+        service_account: Service account of its pods.
 
     Returns:
         Id of the run.

@@ -41,7 +41,7 @@ class Node:
     """A node of a workflow.
 
     Attributes:
-        id: Of the node.
+        id: Id of the node.
         name: As above.
         type: ``Pod``, ``DAG``, ``Retry``, ``TaskGroup`` or ``Skipped``.
         template: Name of its template.

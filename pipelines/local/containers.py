@@ -97,7 +97,7 @@ def arguments(options: DockerOptions, environment: Mapping[str, str]) -> dict[st
     """The arguments that every container of a run is started with (docker-py's ``containers.run``).
 
     Args:
-        options: Of the run.
+        options: Options of the run.
         environment: Variables of the command line, of which :data:`PASSED_ON` are handed on.
     """
     from docker.types import Mount
@@ -176,7 +176,7 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
     """Run one task, show what it prints, and say so when it was killed for want of memory.
 
     Args:
-        client: Of docker-py.
+        client: Client of docker-py.
         image: Reference.
         command: Program and arguments.
         volumes: Folders that KFP mounts.
@@ -226,7 +226,7 @@ def offline_teacher(options: DockerOptions, settings: Mapping[str, Any]) -> Iter
     """Run the offline teacher in its container for the time of a run.
 
     Args:
-        options: Of the run.
+        options: Options of the run.
         settings: Options of the offline teacher.
 
     Yields:

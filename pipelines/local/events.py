@@ -172,7 +172,7 @@ class _Execution:
     """A task of the run, with all its attempts.
 
     Args:
-        number: Of the task in the run.
+        number: Number of the task in the run.
         name: KFP name of the task.
         policy: KFP's retry policy of the task.
     """

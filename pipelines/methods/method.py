@@ -31,7 +31,7 @@ class Method:
     Attributes:
         name: As in a profile's ``method``; also the folder below ``pipelines/methods`` and, with dashes, the pipeline in Kubeflow.
         title: For people.
-        folder: Of the method; ``profiles`` in it holds its profiles.
+        folder: Folder of the method; ``profiles`` in it holds its profiles.
         sections: Section of a profile to the options class that checks it; each becomes one pipeline parameter.
         shape: Options at the top level of a profile that say what the graph looks like.
         shards: Those of ``shape`` that are a number of parallel tasks: pipeline parameters, where the others are compiled in.
@@ -79,7 +79,7 @@ class Method:
 
         Args:
             shape: Checked options of the class ``shape``.
-            settings: Of its tasks.
+            settings: Settings of its tasks.
         """
         return self._module("pipeline").build(shape, settings)
 

@@ -40,7 +40,7 @@ def package_for(options: RunOptions, folder: Path) -> Path:
 
     Args:
         options: Checked options.
-        folder: Of the run.
+        folder: Folder of the run.
     """
     for name, profile in options.method.packages.items():
         if _compiled_in(load(profile)) == _compiled_in(options):

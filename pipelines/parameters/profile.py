@@ -75,7 +75,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             kind: Their class.
-            name: Of the section.
+            name: Name of the section.
         """
         options = self.sections[name]
         assert isinstance(options, kind)

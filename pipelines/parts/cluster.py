@@ -33,10 +33,10 @@ class Toleration(Options, frozen=True, kw_only=True):
     """A taint that pods may run in spite of, as in Kubernetes.
 
     Attributes:
-        key: Of the taint.
+        key: Key of the taint.
         operator: ``Equal`` compares the value, ``Exists`` does not.
-        value: Of the taint.
-        effect: Of the taint.
+        value: Value of the taint.
+        effect: Effect of the taint.
     """
 
     key: str

@@ -17,8 +17,8 @@ def comparison_layer(settings: TaskSettings, cards: Sequence[str]) -> Layer:
     """Build the nested pipeline.
 
     Args:
-        settings: Of its tasks.
-        cards: Of the report.
+        settings: Settings of its tasks.
+        cards: Cards of the report.
 
     Returns:
         A layer without outputs: its last task closes the run's record.

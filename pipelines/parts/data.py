@@ -28,7 +28,7 @@ def data_layer(settings: TaskSettings) -> Layer:
     """Build the nested pipeline.
 
     Args:
-        settings: Of its tasks.
+        settings: Settings of its tasks.
 
     Returns:
         A layer with the outputs of :class:`Data`: rows to train on, benchmark problems, M0, and the ledger so far.

@@ -23,7 +23,7 @@ def first_model_layer(settings: TaskSettings) -> Layer:
     """Build the nested pipeline.
 
     Args:
-        settings: Of its tasks.
+        settings: Settings of its tasks.
 
     Returns:
         A layer with the outputs of :class:`FirstModel`: M1, what it and M0 did on the benchmarks, and the ledger so far.

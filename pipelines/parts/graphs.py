@@ -36,7 +36,7 @@ def inputs_of(
     """Name to type of a pipeline's parameters.
 
     Args:
-        sections: Of the profile.
+        sections: Sections of the profile.
         stores: Addresses of stores.
         run: What is said of the run.
         shards: Lists of shards.
@@ -53,10 +53,10 @@ def graph(
     Args:
         body: Makes its tasks.
         inputs: Name to type, as a signature would have it.
-        name: Of the pipeline.
+        name: Name of the pipeline.
         description: For people.
         outputs: NamedTuple class of what the body returns.
-        options: Of ``dsl.pipeline``.
+        options: Options of ``dsl.pipeline``.
 
     Returns:
         The pipeline, for the compiler or for use in another one.
@@ -113,7 +113,7 @@ def layer(
 
     Args:
         body: Makes its tasks.
-        name: Of the nested pipeline.
+        name: Name of the nested pipeline.
         description: For people.
         parameters: Sections, stores and other parameters that it needs, by name.
         artifacts: Name to type of the artifacts that it needs.

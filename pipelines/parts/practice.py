@@ -29,7 +29,7 @@ def practice_layer(number: int, settings: TaskSettings) -> Layer:
     Args:
         number: 1-based; round r samples M<r> and trains M<r+1>. The first gets no ``sft_model``: that is the model it starts from, and
             KFP refuses a task that gets one artifact under two names.
-        settings: Of its tasks.
+        settings: Settings of its tasks.
 
     Returns:
         A layer with the outputs of :class:`Round`: the new model, what it did on the benchmarks, and the ledger so far.

@@ -61,9 +61,9 @@ def checked_first(method: Method, shape: Options, settings: TaskSettings, given:
     """The preflight as the first task of a pipeline.
 
     Args:
-        method: Of the pipeline.
+        method: Method of the pipeline.
         shape: What the graph looks like.
-        settings: Of the pipeline's tasks.
+        settings: Settings of the pipeline's tasks.
         given: The pipeline's inputs.
     """
     compiled_in: Mapping[str, Any] = {name: value for name, value in msgspec.to_builtins(shape).items() if name not in method.shards}

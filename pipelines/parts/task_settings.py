@@ -22,7 +22,7 @@ class TaskSettings:
     """Settings of the tasks of one pipeline.
 
     Attributes:
-        cluster: Of the profile.
+        cluster: Cluster options of the profile.
         launchers: Sections of the trainings that nodes of their own do (Kubeflow Trainer): the pods of these tasks only wait, and then
             handle the model's files.
     """
@@ -46,7 +46,7 @@ class TaskSettings:
         """Give a task all its settings. Where tasks run as processes or containers of one machine, only name and attempts count.
 
         Args:
-            task: Of a stage, not a nested pipeline.
+            task: Task of a stage, not a nested pipeline.
             display_name: Shown in the graph.
             kind: Decides about the pod.
             cached: False for a task that looks at the world outside, and must look anew in every run.

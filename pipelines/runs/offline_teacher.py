@@ -40,7 +40,7 @@ def offline_teacher(
     Args:
         options: Its options; None when it is not needed.
         answer_key: Seed sources whose solutions it may give.
-        seed: Of the run, for these sources.
+        seed: Seed of the run, for these sources.
         folder: Where these solutions are written.
         start: Starts the server.
     """

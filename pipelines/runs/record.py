@@ -193,7 +193,7 @@ def from_ledger(record: RunRecord, records: Iterable[StageRecord]) -> RunRecord:
     """Fill in models, usage, rows and times from what the tasks of the run recorded.
 
     Args:
-        record: Of the run.
+        record: Record of the run.
         records: One a task, shard and attempt.
     """
     ledger = Ledger(records)

@@ -57,7 +57,7 @@ def of_stage(records: Sequence[StageRecord], stage: str) -> list[StageRecord]:
     """The tasks of a stage, all shards.
 
     Args:
-        records: Of a run.
+        records: Records of a run.
         stage: Name of a stage (``solving``) or of one of its tasks (``sampling M1``).
 
     Raises:
@@ -75,7 +75,7 @@ def dropped_rows(home: str, records: Sequence[StageRecord]) -> Iterator[DroppedR
 
     Args:
         home: URI of the home of all runs.
-        records: Of the tasks.
+        records: Records of the tasks.
 
     Raises:
         InputError: Their file is gone or damaged.
@@ -91,7 +91,7 @@ def handed_on(home: str, records: Sequence[StageRecord]) -> Iterator[str]:
 
     Args:
         home: URI of the home of all runs.
-        records: Of the tasks.
+        records: Records of the tasks.
 
     Raises:
         InputError: The output of a task is gone, or holds no rows.

@@ -116,7 +116,7 @@ def set_up(server: Server, settings: StoreSettings, keys: Mapping[str, Keys], pr
     Args:
         server: It answers.
         settings: What should be.
-        keys: Of every user in the settings.
+        keys: Keys of every user in the settings.
         prune: See set_up_users.
 
     Yields:

@@ -73,7 +73,7 @@ def set_up_users(
         admin: As root.
         accepts: Whether the server takes a pair of keys: it tells nobody what a user's secret is.
         settings: What should be.
-        keys: Of every user in the settings.
+        keys: Keys of every user in the settings.
         prune: Remove users that have one of our policies under an access key that is in use no more.
 
     Yields:

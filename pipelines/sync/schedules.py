@@ -44,7 +44,7 @@ class Schedule(Options, frozen=True, kw_only=True):
         experiment: The experiment in Kubeflow that runs are shown in.
         max_concurrency: Runs of this schedule at the same time.
         enabled: Whether it fires.
-        service_account: Of the task pods; empty for Kubeflow's own.
+        service_account: Service account of the task pods; empty for Kubeflow's own.
         pipeline_root: Where Kubeflow keeps artifacts; empty for the installation's place.
         version: Name of the pipeline version to stay with; empty for the newest at each firing.
     """

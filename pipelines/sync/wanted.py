@@ -22,7 +22,7 @@ class Marker(NamedTuple):
     """What the description of a recurring run of ours begins with; names of recurring runs are not unique.
 
     Attributes:
-        name: Of the schedule.
+        name: Name of the schedule.
         spec: Hash of what it was made from.
     """
 
@@ -53,9 +53,9 @@ def spec(declared: Declared, package: Package, experiment_id: str, pipeline_id: 
     Args:
         declared: The schedule.
         package: Its package.
-        experiment_id: Of its experiment.
-        pipeline_id: Of its pipeline.
-        version_id: Of the version that it stays with; empty for the newest at each firing.
+        experiment_id: Id of its experiment.
+        pipeline_id: Id of its pipeline.
+        version_id: Id of the version that it stays with; empty for the newest at each firing.
 
     Raises:
         ParameterError: The package has other inputs than the profile gives.

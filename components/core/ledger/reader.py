@@ -232,7 +232,7 @@ class Ledger:
         """Rows of one kind that tasks kept for people to read, taken from the tasks in turn, at most ``limit``, each once.
 
         Args:
-            kind: Of the rows.
+            kind: Kind of the rows.
             limit: Most rows.
             stage: Only of this stage; empty for all.
             model: Only of tasks that measured this model; empty for all.

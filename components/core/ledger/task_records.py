@@ -36,7 +36,7 @@ def keep_record(record: StageRecord, records: str) -> str:
     """Write a record.
 
     Args:
-        record: Of a task that ended well.
+        record: Record of a task that ended well.
         records: URI of the home of all runs.
 
     Returns:

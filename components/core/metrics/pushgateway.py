@@ -146,8 +146,8 @@ def stale_groups(groups: Sequence[Group], pipeline: str, run: str, task: str, no
 
     Args:
         groups: What the gateway holds.
-        pipeline: Of the task.
-        run: Of the task.
+        pipeline: Pipeline of the task.
+        run: Run of the task.
         task: Its name.
         now: Seconds since 1970.
     """
@@ -165,7 +165,7 @@ def groups_left_by(groups: Sequence[Group], pipeline: str, run: str, succeeded: 
 
     Args:
         groups: What the gateway holds.
-        pipeline: Of the run.
+        pipeline: Pipeline of the run.
         run: Its name.
         succeeded: How it ended.
     """

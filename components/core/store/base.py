@@ -61,7 +61,7 @@ class Store(ABC):
         """A part of the value under ``key``.
 
         Args:
-            key: Of the value.
+            key: Key of the value.
             offset: Where the part begins.
             length: Its bytes; everything to the end when None. Less is returned where the value ends earlier.
 
@@ -123,7 +123,7 @@ class Store(ABC):
         """Copy the value under ``key`` to the file ``target``, or everything below ``key/`` to the folder ``target``.
 
         Args:
-            key: Of a value or of a folder of values; empty for everything in the store.
+            key: Key of a value or of a folder of values; empty for everything in the store.
             target: Where it goes; each file appears there whole or not at all.
 
         Returns:

@@ -39,7 +39,7 @@ class ModelReference(Record, frozen=True, kw_only=True):
     """Where a model's files lie.
 
     Attributes:
-        uri: Of the folder in the store.
+        uri: Address of the folder in the store.
         digest: SHA-256 over its files.
     """
 

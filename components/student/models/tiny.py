@@ -119,7 +119,7 @@ def pretrain(
         model: The model, trained in place.
         rows: Encoded corpus.
         options: Batch size and learning rate.
-        seed: Of the order of the rows.
+        seed: Seed of the order of the rows.
         progress: Called with steps done and steps in all.
 
     Returns:
@@ -183,7 +183,7 @@ def build(
     Args:
         options: Sizes.
         chat_format: Format that the corpus is written in.
-        seed: Of corpus, weights and order.
+        seed: Seed of corpus, weights and order.
         avoid: Normalised benchmark questions that the corpus must not hold.
         progress: Called with steps done and steps in all.
     """

@@ -36,7 +36,7 @@ class Fit:
         kind: ``sft``, ``dpo`` or ``kto``.
         columns: Token-id columns of that trainer, one entry a row, in training order: all epochs one after another.
         learning_rate: Peak learning rate.
-        seed: Of dropout and of adapter weights.
+        seed: Seed of dropout and of adapter weights.
         name: Name of the new model.
         config: Further fields of the trainer's configuration.
         facts: Noted in the model's description.

@@ -66,7 +66,7 @@ class Desk:
             parent: That it was made from: the seed, or a problem that was made of it before.
             method: Name of the arm.
             prompt: Name of the prompt that wrote it; empty for one that rules made.
-            round_number: Of an arm that goes on from what it wrote.
+            round_number: Number of the round, for an arm that goes on from what it wrote.
         """
         return Problem(
             id=problem_id(question),

@@ -16,7 +16,7 @@ def request_body(
     ``n`` is never in it: many servers refuse it, and a sample that fails would take the others with it.
 
     Args:
-        options: Of the endpoint: its model, and the fields that it takes.
+        options: Options of the endpoint: its model, and the fields that it takes.
         messages: ``role`` and ``content`` of each message.
         parameters: ``temperature``, ``top_p`` and ``max_tokens``.
         sample: Index among several replies to the same chat.

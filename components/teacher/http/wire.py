@@ -47,7 +47,7 @@ class Wire:
 
     Args:
         origin: Any address at it.
-        headers: Of every request.
+        headers: Headers of every request.
         connections: Most at once.
         connect_s: Longest time for a connection to come about.
 

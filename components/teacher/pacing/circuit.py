@@ -11,7 +11,7 @@ from components.teacher.http.failures import Failure, unreachable
 from components.teacher.options import TeacherOptions
 
 OPENS_AFTER = 10
-"""So many failures with no answer between them. Of a server that fails one request in ten at random, that is one row in 10^10."""
+"""Consecutive failures that open the circuit. A server that fails one request in ten at random has such a row once in 10^10 requests."""
 
 OPENS_AFTER_REQUESTS = 2
 """Of so many requests at least: one that brings down whoever gets it says nothing about the others."""

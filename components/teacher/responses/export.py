@@ -51,8 +51,8 @@ def exported(
     Args:
         store: The store.
         on_damage: Is told segment and offset of each line that is skipped.
-        run: Of this run only.
-        model: Of this model only.
+        run: Only what this run asked.
+        model: Only replies of this model.
         since: Stored at this time or later, in Unix seconds.
         progress: Is told how far it has come.
 

@@ -13,7 +13,7 @@ import msgspec
 from components.teacher.sharing.spending import Spending
 
 KEY_BYTES = 16
-"""So much of a key names a reply in an index; the line itself holds all of it."""
+"""Bytes of a key that an index holds; the line itself holds the whole key."""
 NO_KEY = bytes(KEY_BYTES)
 
 _HEAD = re.compile(rb'\{"key":"([0-9a-f]{64}|)","crc":"([0-9a-f]{8})"')
@@ -76,7 +76,7 @@ def encode_line(key: str, at: float, spending: Spending, request: bytes, reply: 
     """A line without its end.
 
     Args:
-        key: Of the request; empty for what is never served.
+        key: Key of the request; empty for what is never served.
         at: Unix seconds.
         spending: What the reply has cost.
         request: Canonical request.

@@ -41,7 +41,7 @@ class Loader:
         """What there is below a prefix and is not known yet. Changes nothing, so that it may run in a thread.
 
         Args:
-            prefix: Of the names.
+            prefix: Prefix of the names.
             writers: Only what these have written.
 
         Raises:

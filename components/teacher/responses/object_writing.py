@@ -24,7 +24,7 @@ from components.teacher.responses.writing import Writer
 OBJECT_SEGMENT_BYTES = 256 << 10
 """What a small object may grow to: each put sends all of it."""
 PACK_BYTES = 32 << 20
-"""So much in small objects is packed into a large one."""
+"""Bytes in small objects from which they are packed into a large one."""
 
 LEAST_PACKED = 4
 """Fewer small objects are left as they are: a pack and its index are two objects as well."""

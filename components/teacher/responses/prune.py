@@ -31,8 +31,8 @@ class Rules:
 
     Attributes:
         before: Stored before this time, in Unix seconds; 0 for any time.
-        run: Of this run; empty for any.
-        model: Of this model; empty for any.
+        run: Only what this run asked; empty for any.
+        model: Only replies of this model; empty for any.
         damaged: Drop lines that are not as they were written, too.
         all: Touch segments that were written to within the last hour, too.
     """

@@ -16,7 +16,7 @@ from components.core.store import FolderStore, MissingKeyError, Store
 
 OPEN_FILES = 64
 BLOCK_BYTES = 1 << 20
-"""So much of an object is read at once: replies of one run lie beside each other, and are wanted together."""
+"""Bytes of an object that are read at once: replies of one run lie beside each other, and are wanted together."""
 
 
 class Reader(ABC):

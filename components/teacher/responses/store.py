@@ -18,7 +18,7 @@ from components.teacher.responses.writing import FileWriter, Writer
 from components.teacher.sharing.spending import DAY_S, Spending, day_of
 
 SHOWN = 5
-"""So many places of damage are told."""
+"""Most places of damage that an error names."""
 
 
 class ResponseStore:
@@ -142,8 +142,8 @@ class ResponseStore:
         """What replies have cost that were taken in by :meth:`load` and :meth:`refresh`; not what this process has put.
 
         Args:
-            run: Of this run only.
-            day: Of this UTC day only, for example ``2026-11-22``.
+            run: Only what this run asked.
+            day: Only this UTC day, for example ``2026-11-22``.
             without: Leave these writers out.
         """
         asked = (run, day, frozenset(without))

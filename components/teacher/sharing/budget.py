@@ -36,7 +36,7 @@ class Limit(NamedTuple):
     """One of the limits that are set.
 
     Attributes:
-        name: Of the option.
+        name: Name of the option.
         maximum: Its value.
         spent: Tokens or dollars spent so far, by all.
     """

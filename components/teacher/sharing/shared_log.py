@@ -29,7 +29,7 @@ KEPT = 4096
 LONG_AGO_S = 20.0
 """Who has not read a bucket's log for so long (a paused machine) looks whether the entries that it needs are still there."""
 TURNS = 5
-"""So often may others tidy while one reads."""
+"""Attempts at reading while others remove old entries."""
 BEGINNING_BYTES = 256
 """What a folder's log is recognised by."""
 

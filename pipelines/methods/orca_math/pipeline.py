@@ -24,7 +24,7 @@ def build(shape: OrcaMathShape, settings: TaskSettings) -> Any:
 
     Args:
         shape: Number of practice rounds.
-        settings: Of its tasks.
+        settings: Settings of its tasks.
 
     Returns:
         The pipeline, ready for the KFP compiler.

@@ -44,7 +44,7 @@ TASK = StageRun("sample")
 """Labels of the metrics."""
 Kind = Literal["ask", "rewrite", "seed", "verdict"]
 LOOKED_UP = 100
-"""So many units of each kind are looked for in the response store."""
+"""Units of each kind that are looked for in the response store."""
 
 
 class Request(NamedTuple):
@@ -72,7 +72,7 @@ class Unit:
     Attributes:
         kind: ``ask`` and ``rewrite`` for the two kinds of conversation, ``seed`` for the seed's own solutions, ``verdict`` for the judge.
         requests: In the order of the replies.
-        rounds: Of the Suggester and Editor.
+        rounds: Rounds of the Suggester and Editor.
         kept: New problems that are no seeds and no repetitions.
         solutions: Usable solutions, with their problem and answer.
         solved: Solutions asked for.
@@ -112,11 +112,11 @@ class Plan:
     """What a run does with the teacher.
 
     Attributes:
-        teacher: Of synthesis and solving.
-        judge: Of judging.
+        teacher: Endpoint of synthesis and solving.
+        judge: Endpoint of judging.
         synthesis, solving, judging: The stages' options.
         responses: Address of the response store.
-        seed: Of the run.
+        seed: Seed of the run.
         seeds: All of them.
     """
 

@@ -54,7 +54,7 @@ def problems(text: str, where: str = "the package") -> Iterator[str]:
     """Everything that a cluster would refuse.
 
     Args:
-        text: Of a compiled package.
+        text: Text of a compiled package.
         where: What it is called in messages.
 
     Yields:
@@ -73,7 +73,7 @@ def require(text: str, where: str) -> None:
     """Refuse a package that would not run on a cluster.
 
     Args:
-        text: Of a compiled package.
+        text: Text of a compiled package.
         where: What it is called in messages.
 
     Raises:

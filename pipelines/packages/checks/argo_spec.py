@@ -24,7 +24,7 @@ class Compiled:
 
         Args:
             package: The package.
-            arguments: Of the run.
+            arguments: Arguments of the run.
         """
         self.package = package
         self.arguments: dict[str, str] = {}
@@ -96,7 +96,7 @@ class Compiled:
         """The DAG tasks of one task of a layer: its driver and what that drives.
 
         Args:
-            name: Of the DAG task.
+            name: Name of the DAG task.
             task: The task.
             hook: Template that runs when it ends.
             parent: Id of the layer.

@@ -13,7 +13,7 @@ class Origin:
     """The output of one task that works, or an artifact that the whole pipeline is given.
 
     Attributes:
-        path: Of the task; () for an input of the pipeline.
+        path: Path of the task; () for an input of the pipeline.
         key: Name of the output or input.
         loop: Path of the outermost loop whose iterations were collected on the way; None for a single artifact.
     """
@@ -37,8 +37,8 @@ def origins(package: Package, task: Task, name: str) -> frozenset[Origin]:
 
     Args:
         package: The package.
-        task: Of any layer, also a nested pipeline, loop or condition.
-        name: Of the input.
+        task: A task of any layer, also a nested pipeline, loop or condition.
+        name: Name of the input.
 
     Returns:
         One origin; several where a condition decides.
@@ -75,7 +75,7 @@ def decides_about_cache(package: Package, origin: Origin) -> frozenset[Origin]:
 
     Args:
         package: The package.
-        origin: Of a collected artifact.
+        origin: Origin of a collected artifact.
 
     Returns:
         All that the shard's task, or a task before it in the loop, takes from outside.

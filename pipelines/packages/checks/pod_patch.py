@@ -42,7 +42,7 @@ class Inputs:
 
         Args:
             package: The package.
-            iterations: Of each loop, by its path.
+            iterations: Iterations of each loop, by its path.
         """
         self._package = package
         self._iterations = iterations

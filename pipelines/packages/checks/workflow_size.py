@@ -75,7 +75,7 @@ def weigh(package: Package, arguments: Mapping[str, Any] | None = None, *, retri
 
     Args:
         package: The package.
-        arguments: Of the run; those that are left out are the package's own.
+        arguments: Arguments of the run; those that are left out are the package's own.
         retries_everywhere: Whether the controller gives every template a retry strategy (ours does not: it was twice as many nodes).
     """
     compiled = Compiled(package, {**package.arguments, **(arguments or {})})
@@ -95,7 +95,7 @@ def fits(package: Package, text: str) -> Iterator[str]:
 
     Args:
         package: The package.
-        text: Of the package.
+        text: Text of the package.
 
     Yields:
         Problems.

@@ -33,8 +33,8 @@ class Place:
     """This machine's place among the nodes of a training.
 
     Attributes:
-        number: Of this node, from 0.
-        address: Of node 0.
+        number: Number of this node, from 0.
+        address: Address of node 0.
         port: Port of node 0; 0 takes a free one, which only a single node can.
     """
 

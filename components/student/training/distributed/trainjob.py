@@ -39,7 +39,7 @@ def train(
     Args:
         base: Folder of the starting model.
         fit: What to train on and how.
-        options: Of the training, with the nodes.
+        options: Options of the training, with the nodes.
         spread: Nodes and processes.
         checkpoints: Must be on S3, where the nodes find everything.
         stage: Gets progress.
