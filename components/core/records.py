@@ -176,6 +176,15 @@ class ProblemResult(Record, frozen=True, kw_only=True):
     sample_correct: list[bool] = []
 
 
+class ResponseScore(Record, frozen=True, kw_only=True):
+    """What a verifier thinks of one response of a pool: the higher, the more likely it is right."""
+
+    problem_id: str
+    index: int
+    """0-based place of the response in the problem's pool."""
+    score: float
+
+
 class ContaminationMatch(Record, frozen=True, kw_only=True):
     """A training problem found too close to a benchmark problem."""
 

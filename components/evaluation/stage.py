@@ -93,7 +93,8 @@ def run(
         return outcomes
 
     try:
-        outcomes, resumed = run_in_chunks(checkpoints, key, answered, options.chunk_size, Outcome, work)
+        batch = max(1, options.batch_size // max(1, options.samples_per_problem)) * options.workers
+        outcomes, resumed = run_in_chunks(checkpoints, key, answered, options.chunk_size, Outcome, work, batch=batch)
     finally:
         if engine is not None:
             engine.close()

@@ -100,7 +100,8 @@ def run(
 
     started = time.monotonic()
     try:
-        rows, resumed = run_in_chunks(checkpoints, key, mine, options.chunk_size, Sample, work)
+        batch = max(1, options.batch_size // options.n) * options.workers
+        rows, resumed = run_in_chunks(checkpoints, key, mine, options.chunk_size, Sample, work, batch=batch)
     finally:
         if engine is not None:
             engine.close()
