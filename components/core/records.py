@@ -79,8 +79,8 @@ class Demonstration(Record, frozen=True, kw_only=True):
     """Index among the solutions of this problem."""
 
 
-class Sample(Record, frozen=True, kw_only=True):
-    """One sampled student response."""
+class Sample(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One response of the student; temperature 0 is the greedy one."""
 
     id: str
     """``row_id(problem_id, model, sample, seed)``."""
@@ -99,6 +99,10 @@ class Sample(Record, frozen=True, kw_only=True):
     """Length of the response in tokens, without the end token."""
     finish: str
     """``stop`` (end token) or ``length`` (cut at max_new_tokens)."""
+    source: str = ""
+    """``source`` of a benchmark problem; empty for practice."""
+    split: str = ""
+    """``split`` of a benchmark problem; empty for practice."""
 
 
 class JudgedSample(Record, frozen=True, kw_only=True):
