@@ -79,8 +79,8 @@ class Demonstration(Record, frozen=True, kw_only=True):
     """Index among the solutions of this problem."""
 
 
-class Sample(Record, frozen=True, kw_only=True):
-    """One sampled student response."""
+class Sample(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One response of the student; temperature 0 is the greedy one."""
 
     id: str
     """``row_id(problem_id, model, sample, seed)``."""
@@ -99,6 +99,10 @@ class Sample(Record, frozen=True, kw_only=True):
     """Length of the response in tokens, without the end token."""
     finish: str
     """``stop`` (end token) or ``length`` (cut at max_new_tokens)."""
+    source: str = ""
+    """``source`` of a benchmark problem; empty for practice."""
+    split: str = ""
+    """``split`` of a benchmark problem; empty for practice."""
 
 
 class JudgedSample(Record, frozen=True, kw_only=True):
@@ -174,6 +178,15 @@ class ProblemResult(Record, frozen=True, kw_only=True):
     tokens: int
     sample_answers: list[str | None] = []
     sample_correct: list[bool] = []
+
+
+class ResponseScore(Record, frozen=True, kw_only=True):
+    """What a verifier thinks of one response of a pool: the higher, the more likely it is right."""
+
+    problem_id: str
+    index: int
+    """0-based place of the response in the problem's pool."""
+    score: float
 
 
 class ContaminationMatch(Record, frozen=True, kw_only=True):

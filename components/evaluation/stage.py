@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from components.core.errors import EmptyOutputError
-from components.core.records import ModelEntry, Problem, ProblemResult, Record, digest_of, read_records, row_id, write_records
+from components.core.records import ModelEntry, Problem, ProblemResult, Record, Sample, digest_of, read_records, row_id, write_records
 from components.core.stage import StageRun
 from components.evaluation.options import EvaluationOptions
 from components.evaluation.scoring import benchmark_name, score
 from components.grading.answers import canonical, is_correct
 from components.stats.proportions import mean
-from components.student.generation.chunks import discard_chunks, run_in_chunks
+from components.student.generation.chunks import discard_chunks
+from components.student.generation.pool import FREE, Prompt, generate_pool
 from components.student.generation.sampler import sample_seed
 from components.student.models.load import ModelInfo, read_info, version_uri
 
-if TYPE_CHECKING:
-    from components.student.generation.interface import Engine
-
 CHAMPION = "champion"
 """Id of the champion among the models of a run."""
-FREE = ("batch_size", "workers", "threads", "device", "majority_shuffles")
-"""Options that do not change what is generated: a task restarted with others continues."""
+MARKING = ("majority_shuffles",)
+"""Options of the marking: they do not change what is generated."""
 
 
 class Outcome(Record, frozen=True, kw_only=True):
-    """A problem's result with what only the record needs: the unit of a chunk."""
+    """A problem's result with what only the record needs."""
 
     result: ProblemResult
     undecided: int
@@ -72,33 +68,28 @@ def run(
             stage.drop("no_answer", row=problem)
     if not answered:
         raise EmptyOutputError("evaluation: there is no benchmark problem with an answer", "see the counts of the seeds stage")
-    settings = {key: value for key, value in msgspec.to_builtins(options).items() if key not in FREE}
+    settings = {key: value for key, value in msgspec.to_builtins(options).items() if key not in (*FREE, *MARKING)}
     info = read_info(folder)
     key = row_id("evaluation", info.digest, digest_of(benchmarks), settings, name, seed)
     # Pooled splits first, then long questions: chunks are alike, and memory runs out at once or not at all.
     answered.sort(key=lambda problem: (_pool(problem, options) == 0, -len(problem.question), problem.id, problem.source))
-    engine: Engine | None = None
-
-    def work(chunk: Sequence[Problem], before: int) -> list[Outcome]:
-        nonlocal engine
-        if engine is None:
-            from components.student.generation.engines import open_engine
-
-            engine = open_engine(folder, options)
-        began = time.monotonic()
-        outcomes = _evaluate(engine, chunk, options, name, seed)
-        generated = sum(outcome.result.tokens + outcome.sample_tokens for outcome in outcomes)
-        stage.latest["tokens_per_second"] = generated / max(time.monotonic() - began, 1e-9)
-        stage.progress(before + len(chunk), len(answered), "problems")
-        return outcomes
-
-    try:
-        outcomes, resumed = run_in_chunks(checkpoints, key, answered, options.chunk_size, Outcome, work)
-    finally:
-        if engine is not None:
-            engine.close()
+    prompts = [
+        Prompt(
+            problem.id,
+            problem.question,
+            tuple(sample_seed("evaluation", seed, problem.id, index) for index in range(_pool(problem, options))),
+            greedy=True,
+            source=problem.source,
+            split=problem.split,
+        )
+        for problem in answered
+    ]
+    pool = generate_pool(
+        folder, prompts, options, stage, temperature=options.temperature, top_p=options.top_p, checkpoints=checkpoints, key=key
+    )
+    outcomes = grade(answered, pool.rows, name)
     _report(outcomes, options, stage, name)
-    stage.counts["resumed_problems"] = resumed
+    stage.counts["resumed_problems"] = pool.resumed
     write_records(output, [outcome.result for outcome in outcomes])
     discard_chunks(checkpoints, key)
     return info
@@ -131,27 +122,21 @@ def _pool(problem: Problem, options: EvaluationOptions) -> int:
     return options.samples_per_problem if problem.split in options.sampled_splits else 0
 
 
-def _evaluate(engine: Engine, chunk: Sequence[Problem], options: EvaluationOptions, name: str, seed: int) -> list[Outcome]:
-    """Generate and mark one chunk."""
-    greedy = engine.generate(
-        [problem.question for problem in chunk],
-        seeds=[[0] for _ in chunk],
-        temperature=0.0,
-        top_p=1.0,
-        max_new_tokens=options.max_new_tokens,
-    )
-    pooled = [problem for problem in chunk if _pool(problem, options)]
-    samples = engine.generate(
-        [problem.question for problem in pooled],
-        seeds=[[sample_seed("evaluation", seed, problem.id, index) for index in range(options.samples_per_problem)] for problem in pooled],
-        temperature=options.temperature,
-        top_p=options.top_p,
-        max_new_tokens=options.max_new_tokens,
-    )
-    pools = dict(zip([(problem.id, problem.source, problem.split) for problem in pooled], samples, strict=True))
+def grade(problems: Sequence[Problem], responses: Sequence[Sample], name: str) -> list[Outcome]:
+    """Mark a pool of responses by rules; nothing is generated.
+
+    Args:
+        problems: With answers.
+        responses: The greedy response to each, and its samples.
+        name: Id of the model.
+    """
+    pools: dict[tuple[str, str, str], list[Sample]] = {}
+    for row in responses:
+        pools.setdefault((row.problem_id, row.source, row.split), []).append(row)
     outcomes = []
-    for problem, [response] in zip(chunk, greedy, strict=True):
-        pool = pools.get((problem.id, problem.source, problem.split), [])
+    for problem in problems:
+        rows = sorted(pools[problem.id, problem.source, problem.split], key=lambda row: (row.temperature > 0, row.sample))
+        response, *pool = rows
         verdict, *verdicts = [is_correct(problem.answer or "", item.text, problem.alternatives) for item in [response, *pool]]
         result = ProblemResult(
             model=name,

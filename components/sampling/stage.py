@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from components.core.errors import EmptyOutputError
-from components.core.records import Demonstration, Sample, digest_of, in_shard, read_records, row_id, write_records
+from components.core.records import Demonstration, digest_of, in_shard, read_records, row_id, write_records
 from components.core.stage import StageRun
 from components.sampling.choice import choose, distinct_problems
 from components.sampling.options import SamplingOptions
-from components.student.generation.chunks import discard_chunks, run_in_chunks
+from components.student.generation.chunks import discard_chunks
+from components.student.generation.pool import FREE, Prompt, generate_pool
 from components.student.generation.sampler import sample_seed
 from components.student.models.load import read_info
-
-if TYPE_CHECKING:
-    from components.student.generation.interface import Engine
-
-FREE = ("batch_size", "workers", "threads", "device")
-"""Options that do not change what is sampled: a task restarted with others continues."""
 
 
 def run(
@@ -57,64 +48,24 @@ def run(
     key = row_id("sampling", info.digest, digest_of(train), settings, round_number, seed, stage.shard)
     # Long questions first: memory runs out at once or not at all, and the time left is never underestimated.
     mine.sort(key=lambda problem: (-len(problem[1]), problem[0]))
-    engine: Engine | None = None
-    loaded = 0.0
-
-    def work(chunk: Sequence[tuple[str, str]], before: int) -> list[Sample]:
-        nonlocal engine, loaded
-        if engine is None:
-            from components.student.generation.engines import open_engine
-
-            started = time.monotonic()
-            engine = open_engine(model, options)
-            loaded = time.monotonic() - started
-        began = time.monotonic()
-        seeds = [[sample_seed(seed, round_number, problem, index) for index in range(options.n)] for problem, _ in chunk]
-        responses = engine.generate(
-            [question for _, question in chunk],
-            seeds=seeds,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            max_new_tokens=options.max_new_tokens,
-            progress=lambda done: stage.progress(before + done, len(mine), "problems"),
-        )
-        generated = sum(response.tokens for answers in responses for response in answers)
-        stage.latest["tokens_per_second"] = generated / max(time.monotonic() - began, 1e-9)
-        return [
-            Sample(
-                id=row_id(problem, info.name, index, seeds[row][index]),
-                problem_id=problem,
-                question=question,
-                model=info.name,
-                sample=index,
-                seed=seeds[row][index],
-                temperature=options.temperature,
-                top_p=options.top_p,
-                text=response.text,
-                tokens=response.tokens,
-                finish=response.finish,
-            )
-            for row, (problem, question) in enumerate(chunk)
-            for index, response in enumerate(responses[row])
-        ]
-
-    started = time.monotonic()
-    try:
-        rows, resumed = run_in_chunks(checkpoints, key, mine, options.chunk_size, Sample, work)
-    finally:
-        if engine is not None:
-            engine.close()
-    seconds = max(time.monotonic() - started - loaded, 1e-9)
+    prompts = [
+        Prompt(problem, question, tuple(sample_seed(seed, round_number, problem, index) for index in range(options.n)))
+        for problem, question in mine
+    ]
+    pool = generate_pool(
+        model, prompts, options, stage, temperature=options.temperature, top_p=options.top_p, checkpoints=checkpoints, key=key
+    )
+    rows = pool.rows
     rows.sort(key=lambda row: (row.problem_id, row.sample))
     stage.rows_kept = write_records(output, rows)
     discard_chunks(checkpoints, key)
     tokens = sum(row.tokens for row in rows)
     stage.counts.update(
-        resumed_problems=resumed,
+        resumed_problems=pool.resumed,
         tokens=tokens,
         mean_tokens=tokens / max(len(rows), 1),
         cut_at_max_new_tokens=sum(row.finish == "length" for row in rows),
-        load_seconds=round(loaded, 2),
+        load_seconds=round(pool.load_seconds, 2),
     )
-    if engine is not None:
-        stage.counts["tokens_per_second"] = round(tokens * (1 - resumed / len(mine)) / seconds, 1)
+    if pool.generated:
+        stage.counts["tokens_per_second"] = round(tokens * (1 - pool.resumed / len(mine)) / pool.seconds, 1)

@@ -69,6 +69,33 @@ def majority_at_n(pools: Sequence[tuple[Sequence[str | None], Sequence[bool]]], 
     return total / len(pools) if pools else 0.0
 
 
+def best_of_n(pools: Sequence[tuple[Sequence[float], Sequence[bool]]], n: int) -> float:
+    """Accuracy of the best-scored of ``n`` samples: its expectation over all draws of ``n`` from the pool (Cobbe et al., 2021).
+
+    Of equal scores the one met first is the best.
+
+    Args:
+        pools: For each problem the scores of its samples and whether each is right.
+        n: Samples drawn.
+
+    Raises:
+        ValueError: ``n`` is not within 1 to the size of each pool, a pool has not as many scores as samples, or a score is not finite.
+    """
+    return mean([_best_of_n(scores, correct, n) for scores, correct in pools]) if pools else 0.0
+
+
+def _best_of_n(scores: Sequence[float], correct: Sequence[bool], n: int) -> float:
+    size = len(correct)
+    if len(scores) != size or not 1 <= n <= size:
+        raise ValueError(f"n = {n} is not within 1 to {size}, or there are {len(scores)} scores for {size} samples")
+    if not all(math.isfinite(score) for score in scores):
+        raise ValueError("a score is not finite")
+    ranked = sorted(range(size), key=lambda place: -scores[place])
+    # The sample of rank r is the best of a draw that has it and n - 1 of those ranked after it.
+    right = sum(math.comb(size - 1 - rank, n - 1) for rank, place in enumerate(ranked) if correct[place])
+    return right / math.comb(size, n)
+
+
 def sizes(pool: int) -> list[int]:
     """N for which Pass@N is reported: 1, 2, 4, ... and the pool itself."""
     return sorted({*(2**power for power in range(pool.bit_length()) if 2**power <= pool), pool}) if pool else []

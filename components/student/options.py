@@ -54,7 +54,8 @@ class GenerationOptions(ComputeOptions, frozen=True, kw_only=True):
             with AMX or AVX-512 BF16 and is several times slower without.
         batch_size: Sequences decoded together (our choice); halved by itself when memory runs out.
         workers: Processes that share the work on a CPU, one copy of the model in memory for all.
-        chunk_size: Problems per resumable chunk (our choice): a killed task loses at most one chunk.
+        chunk_size: Most problems per resumable chunk (our choice): a killed task loses at most one chunk. A slow model gets
+            smaller ones, so that one is finished about every 20 seconds, or with every batch where a batch takes longer.
         max_new_tokens: Longest response in tokens (our choice; the papers do not state it).
     """
 

@@ -12,12 +12,12 @@ import pytest
 
 from components.core.errors import EmptyOutputError
 from components.core.options import parse_options
-from components.core.records import ProblemResult, read_records, write_records
+from components.core.records import ProblemResult, Sample, read_records, write_records
 from components.core.stage import StageRun
 from components.core.store import open_store
 from components.evaluation.options import EvaluationOptions
 from components.evaluation.scoring import score
-from components.evaluation.stage import run, run_champion
+from components.evaluation.stage import grade, run, run_champion
 from tests.support.kills import Killed
 from tests.support.student_material import benchmark, make_model
 
@@ -100,8 +100,7 @@ def sorted_like(rows: list[ProblemResult], folder: Path) -> list[ProblemResult]:
 
 def test_a_perfect_student_scores_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that reads the answers from a key: every measure must be 1, so marking and bookkeeping are right."""
-    from components.student.generation import interface
-    from components.student.generation import transformers_engine as engines
+    from components.student.generation import engines, interface
 
     key = {row.question: row.answer for row in [*benchmark(9), *benchmark(5, split="dev"), *benchmark(3, source="other")]}
 
@@ -153,3 +152,18 @@ def test_the_champion_is_evaluated_from_the_model_store(folder: Path) -> None:
         checkpoints=str(folder / "work"), seed=1, output=str(folder / "champion.jsonl"),
     )  # fmt: skip
     assert {found.model for found in stage.scores} == {"champion"}
+
+
+def test_an_old_pool_is_marked_again_without_a_model() -> None:
+    [problem] = benchmark(1)
+    pool = [
+        Sample(
+            id=f"r{index}", problem_id=problem.id, question=problem.question, model="m", sample=max(index - 1, 0), seed=index,
+            temperature=0.7 if index else 0.0, top_p=1.0, text=text, tokens=3, finish=finish, source=problem.source, split=problem.split,
+        )
+        for index, (text, finish) in enumerate([("#### no", "length"), (f"#### {problem.answer}", "stop"), ("#### 99999", "stop")])
+    ]  # fmt: skip
+    [outcome] = grade([problem], pool, "M7")
+    assert (outcome.result.response, outcome.result.correct, outcome.result.sample_correct) == ("#### no", False, [True, False])
+    assert (outcome.cut, outcome.sample_tokens) == (1, 6)
+    assert grade([problem], pool[::-1], "M7") == [outcome], "the order of the rows says nothing"

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from components.core.records import Score
 from components.stats.differences import difference
 from components.stats.paired import bootstrap_interval, mcnemar_p, paired_interval
-from components.stats.pools import majority_at_n, majority_correct, pass_at_n, pass_ratio, sizes
+from components.stats.pools import best_of_n, majority_at_n, majority_correct, pass_at_n, pass_ratio, sizes
 from components.stats.proportions import mean, wilson_interval
 
 
@@ -168,3 +168,19 @@ def test_what_generates_needs_no_scipy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0.5"
+
+
+def test_best_of_n_is_the_mean_over_all_draws() -> None:
+    scores, correct = [0.3, 0.9, 0.1, 0.9, -2.0], [True, False, True, True, False]
+    for n in range(1, 6):
+        draws = list(itertools.combinations(range(5), n))
+        expected = sum(correct[max(draw, key=lambda place: scores[place])] for draw in draws) / len(draws)
+        assert best_of_n([(scores, correct)], n) == pytest.approx(expected)
+    assert best_of_n([(scores, correct), ([1.0] * 5, [True] * 5)], 5) == 0.5
+    assert best_of_n([], 3) == 0.0
+
+
+@pytest.mark.parametrize(("scores", "n"), [([1.0, 2.0], 0), ([1.0, 2.0], 3), ([1.0], 1), ([1.0, math.nan], 1)])
+def test_best_of_n_refuses_what_is_no_pool(scores: list[float], n: int) -> None:
+    with pytest.raises(ValueError):
+        best_of_n([(scores, [True, False])], n)

@@ -143,3 +143,32 @@ def test_finished_chunks_are_not_worked_on_again(store_uri: str) -> None:
     assert (worked, resumed) == ([6, 7, 8, 9], 6)
     discard_chunks(store_uri, "task")
     assert list(open_store(store_uri).list()) == []
+
+
+def test_chunks_follow_the_measured_speed_in_full_batches(store_uri: str) -> None:
+    now = [0.0]
+    lengths: list[int] = []
+
+    def work(chunk: Sequence[int], before: int) -> list[Row]:
+        lengths.append(len(chunk))
+        # From item 40 on each takes five seconds.
+        now[0] += sum(0.5 if item < 40 else 5.0 for item in chunk)
+        if before >= 60:
+            raise KeyboardInterrupt
+        return [Row(value=item) for item in chunk]
+
+    def run() -> tuple[list[Row], int]:
+        return run_in_chunks(store_uri, "task", range(80), 32, Row, work, batch=4, clock=lambda: now[0])
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert lengths == [4, 32, 32, 4]
+    lengths.clear()
+
+    def work_well(chunk: Sequence[int], before: int) -> list[Row]:
+        lengths.append(len(chunk))
+        return [Row(value=item) for item in chunk]
+
+    rows, resumed = run_in_chunks(store_uri, "task", range(80), 7, Row, work_well)
+    assert (resumed, [row.value for row in rows]) == (68, list(range(80)))
+    assert lengths == [7, 5], "a task that is restarted with another size continues"
