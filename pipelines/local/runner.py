@@ -168,7 +168,14 @@ def _run_in(home: Path, profile: str, options: RunOptions, stores: dict[str, str
         finally:
             told = INTERRUPTED if interrupted else "\n".join(display.error) or f"the run's process ended with status {status}"
             stage = "" if interrupted else display.failed_stage
-            record = run_record.finish(folder, succeeded=status == 0, error=told, failed_stage=stage, metrics=folder / "metrics")
+            record = run_record.finish(
+                folder,
+                succeeded=status == 0,
+                error=told,
+                failed_stage=stage,
+                metrics=folder / "metrics",
+                pipeline=os.environ.get("TUTORLOOP_PIPELINE", job.pipeline),
+            )
             if status != 0:
                 _report_unfinished(folder, record)
     if status != 0:

@@ -229,6 +229,7 @@ def test_a_failed_stage_reaches_the_alertmanager(monitoring: Monitoring, tmp_pat
     monkeypatch.setenv("TUTORLOOP_PUSH_LAST_WAIT_S", "120")
     monkeypatch.setenv("TUTORLOOP_PUSHGATEWAY", monitoring.pushgateway)
     monkeypatch.setenv("TUTORLOOP_RUN", "broken-on-purpose")
+    monkeypatch.setenv("TUTORLOOP_PIPELINE", "orca-math")
     with pytest.raises(ZeroDivisionError), stage_run("sft", task="breaks on purpose"):
         _ = 1 // 0
 

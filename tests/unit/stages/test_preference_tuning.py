@@ -297,7 +297,7 @@ def elsewhere(start: Path, tmp_path: Path) -> Path:
         ("sft", (0, 0, 5), {}, "sft learns from right responses, and of 5 there are 0 right and 5 wrong ones", {"one_label_only": 5}),
         ("dpo", (6, 0, 0), {"max_length": 2}, "of 6 none is within max_length = 2 tokens", {"prompt_too_long": 6}),
         ("kto", (0, 8, 5), {"max_length": 2}, "of 13 there are 0 right and 0 wrong ones within max_length = 2", {"prompt_too_long": 13}),
-        ("dpo", (0, 0, 0), {"nodes": 2}, "dpo has no pair to learn from", {}),
+        ("dpo", (0, 0, 0), {"nodes": 2, "batch_size": 32}, "dpo has no pair to learn from", {}),
     ],
 )
 def test_with_nothing_to_learn_from_the_model_goes_on_as_it_came(

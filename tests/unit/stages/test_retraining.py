@@ -61,7 +61,7 @@ def test_new_seed_files_in_the_bucket_are_picked_up(s3_bucket: str, tmp_path: Pa
 
 
 def test_no_result_is_taken_from_the_cache_for_longer_than_its_artifacts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = parse_options(SeedsOptions, {"sources": [{"adapter": "builtin"}]}, "seeds")
+    options = parse_options(SeedsOptions, {"sources": [{"adapter": "builtin", "count": 1}]}, "seeds")
 
     def at(day: float) -> str:
         monkeypatch.setattr("components.seeds.version.time.time", lambda: day * 86_400)
