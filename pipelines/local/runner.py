@@ -46,7 +46,7 @@ STORES = ("responses", "checkpoints", "models")
 """What outlives a run: paid answers, work in progress, published models."""
 INTERRUPTED = "interrupted"
 """Error of a run that Ctrl-C or SIGTERM has ended."""
-INTERRUPT_S = 15.0
+INTERRUPT_S = 60.0
 """What an interrupted run has started has so long to bring home the answers that are paid for, and to note what it did."""
 DYING_S = 60.0
 """What a run that was killed has started is waited for so long."""
